@@ -1,0 +1,1 @@
+"""Credit: pure transforms of a batch that write named per-decision streams."""

@@ -1,0 +1,1 @@
+"""Records: batches of episodes as flat columns, tasks and verdicts."""

@@ -1,0 +1,160 @@
+"""The record: what actors did, as flat columns over decisions with offsets, and views of it.
+
+A *decision* is one thing the policy sampled or could have sampled: a token, an action, a denoising step, an arm. An
+*episode* is a run of decisions by one actor; a *group* is the episodes that share an id. Nothing is padded here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class Stop(enum.IntEnum):
+    """Why an episode ended; stored per episode as `stop`."""
+
+    TERMINATED = 0  # the world said so, or the answer ended with an end token
+    TIME_LIMIT = 1  # the world's own limit
+    LENGTH = 2  # no more decisions were allowed (token or step budget)
+    WINDOW = 3  # only the record was cut: the actor goes on in the next one
+    INVALID = 4  # the world or the verifier failed; nothing may be learnt from it
+
+
+@dataclass(frozen=True)
+class Batch:
+    """E episodes, D decisions in all. Decision d belongs to episode e if offsets[e] <= d < offsets[e + 1].
+
+    columns: each [D, …]. Usual names: `action`, `observation`, `reward`, `behaviour_logp`, `sampled` (bool: the policy
+        made this decision), `turn`, and the streams that credit writes (`advantage`, `value`, …).
+    episode: each [E, …]. Usual names: `group`, `task`, `terminated`, `truncated`, `valid` (bool: the verdict is a
+        value), `stop` (see Stop), `policy_version`, `final_observation`.
+    notes: per-episode host values that no tensor holds, each of length E: `prompt`, `answer`, `reason`.
+    """
+
+    offsets: Tensor
+    columns: Mapping[str, Tensor]
+    episode: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, column in self.columns.items():
+            if len(column) != self.decisions:
+                raise ValueError(f"column {name} has {len(column)} rows, the batch has {self.decisions} decisions")
+        for name, values in (*self.episode.items(), *self.notes.items()):
+            if len(values) != len(self):
+                raise ValueError(f"{name} has {len(values)} entries, the batch has {len(self)} episodes")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def decisions(self) -> int:
+        """D, the number of decisions."""
+        return int(self.offsets[-1])
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """[E] decisions of each episode."""
+        return self.offsets.diff()
+
+    @cached_property
+    def owner(self) -> Tensor:
+        """[D] the episode of each decision."""
+        return torch.repeat_interleave(torch.arange(len(self)), self.lengths)
+
+    @cached_property
+    def sampled(self) -> Tensor:
+        """[D] bool: which decisions the policy made (all of them where no column says otherwise)."""
+        return self.columns["sampled"] if "sampled" in self.columns else torch.ones(self.decisions, dtype=torch.bool)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self.columns:
+            return self.columns[name]
+        if name in self.episode:
+            return self.episode[name]
+        raise KeyError(f"the batch has no {name!r}; it has {', '.join((*self.columns, *self.episode))}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns or name in self.episode
+
+    @property
+    def valid(self) -> Tensor:
+        """[E] bool: episodes whose verdict is a value (all of them where nothing says otherwise)."""
+        return self.episode["valid"] if "valid" in self.episode else torch.ones(len(self), dtype=torch.bool)
+
+    def spread(self, per_episode: Tensor) -> Tensor:
+        """[E, …] → [D, …]: each decision gets its episode's value."""
+        return per_episode[self.owner]
+
+    def total(self, per_decision: Tensor) -> Tensor:
+        """[D, …] → [E, …]: sums over each episode."""
+        out = per_decision.new_zeros((len(self), *per_decision.shape[1:]))
+        return out.index_add_(0, self.owner, per_decision)
+
+    @cached_property
+    def returns(self) -> Tensor:
+        """[E] the undiscounted sum of each episode's rewards."""
+        return self.total(self.columns["reward"])
+
+    def with_columns(self, **columns: Tensor) -> Batch:
+        """The same record with these per-decision columns added or replaced."""
+        return replace(self, columns={**self.columns, **columns})
+
+    def with_episode(self, **values: Tensor) -> Batch:
+        """The same record with these per-episode values added or replaced."""
+        return replace(self, episode={**self.episode, **values})
+
+    def select(self, which: Tensor) -> Batch:
+        """The episodes named by a bool mask [E] or by indices, in that order."""
+        index = which.nonzero().squeeze(-1) if which.dtype == torch.bool else which
+        lengths = self.lengths[index]
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        start = torch.repeat_interleave(self.offsets[:-1][index] - offsets[:-1], lengths)
+        rows = start + torch.arange(int(offsets[-1]))
+        chosen = index.tolist()
+        return Batch(
+            offsets,
+            {name: column[rows] for name, column in self.columns.items()},
+            {name: values[index] for name, values in self.episode.items()},
+            {name: [values[i] for i in chosen] for name, values in self.notes.items()},
+        )
+
+    def groups(self) -> Iterator[tuple[int, Batch]]:
+        """Each group's id and its episodes."""
+        for group in self.episode["group"].unique(sorted=True).tolist():
+            yield int(group), self.select(self.episode["group"] == group)
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """One record of several, in order; all must have the same columns. Raises ValueError if they differ."""
+    first = batches[0]
+    for other in batches[1:]:
+        if set(other.columns) != set(first.columns) or set(other.episode) != set(first.episode):
+            raise ValueError("batches of different columns cannot be joined")
+    lengths = torch.cat([batch.lengths for batch in batches])
+    return Batch(
+        torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        {name: torch.cat([batch.columns[name] for batch in batches]) for name in first.columns},
+        {name: torch.cat([batch.episode[name] for batch in batches]) for name in first.episode},
+        {name: [value for batch in batches for value in batch.notes[name]] for name in first.notes},
+    )
+
+
+def from_episodes(
+    columns: Mapping[str, Sequence[Tensor]],
+    episode: Mapping[str, Tensor],
+    notes: Mapping[str, Sequence[str]] | None = None,
+) -> Batch:
+    """A record from ragged lists: each column is one tensor per episode, all of that episode's length."""
+    lengths = torch.tensor([len(part) for part in next(iter(columns.values()))])
+    return Batch(
+        torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        {name: torch.cat(list(parts)) for name, parts in columns.items()},
+        dict(episode),
+        dict(notes or {}),
+    )

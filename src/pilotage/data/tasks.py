@@ -1,0 +1,54 @@
+"""Tasks, verdicts and the spaces that worlds speak in. Imports no torch: verifier processes load this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Split = Literal["train", "held_out"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A space of texts; `alphabet` is every character that can occur (empty: any), `max_tokens` bounds one message."""
+
+    max_tokens: int = 64
+    alphabet: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem: what `World.reset` starts from. `key` is its number in the split; `payload` is JSON-able."""
+
+    key: int
+    split: Split = "train"
+    prompt: str = ""
+    answer: str = ""  # the gold answer, where there is one; never shown to the policy
+    category: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a verifier found: a reward, or *invalid* with a reason (never to be read as 0)."""
+
+    reward: float = 0.0
+    reason: str = ""  # non-empty: invalid
+
+    @property
+    def valid(self) -> bool:
+        return not self.reason
+
+    @staticmethod
+    def value(reward: float) -> Verdict:
+        """A verdict that counts. NaN and infinities become invalid."""
+        number = float(reward)
+        if number != number or number in (float("inf"), float("-inf")):
+            return Verdict(reason=f"the verifier returned {number}")
+        return Verdict(number)
+
+    @staticmethod
+    def invalid(reason: str) -> Verdict:
+        """A verdict that says nothing about the answer: the verifier failed."""
+        return Verdict(reason=reason or "no reason given")

@@ -1,0 +1,1 @@
+"""Gallery: pages and plots from run folders."""

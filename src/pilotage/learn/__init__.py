@@ -1,0 +1,1 @@
+"""Learner: terms of losses, parameters and optimisers."""

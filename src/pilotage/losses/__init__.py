@@ -1,0 +1,1 @@
+"""Losses: pure functions of per-decision tensors; reduction is separate."""

@@ -1,0 +1,1 @@
+"""Policies: one kind a file."""

@@ -1,0 +1,141 @@
+"""What a policy is: it acts, and scores what was done, differentiably. It owns its normaliser or its tokeniser."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pilotage.data.batch import Batch
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """The S sampled decisions of a part of a batch, as flat columns, and the episodes they come from where needed.
+
+    columns: each [S, …], in the order of the episodes' decisions. owner: [S] episode number, counted over the batch.
+    index: [S] position of each row within the optimiser step it belongs to, so that weights can be looked up.
+    episodes: the ragged record, for policies whose scores need each decision's past (`Policy.needs_past`).
+    """
+
+    columns: dict[str, Tensor]
+    owner: Tensor
+    index: Tensor
+    episodes: Batch | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self.columns[name]
+        except KeyError:
+            raise KeyError(f"no column {name!r} here; there are {', '.join(self.columns)}") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+
+class Policy(nn.Module, ABC):
+    """Base of all policies.
+
+    needs_past: scores of a decision need the whole episode before it (sequence models), so minibatches are made of
+        whole episodes; else of single decisions.
+    quantities it can give, by name: `logp` [S] of the stored action; `entropy` [S]; `value` [S] (needs a critic);
+        `distribution` (see policies.distributions). Losses ask for them by naming arguments.
+    Parameters of a critic, where there is one, live under the prefix `critic.`; all others belong to the actor.
+    """
+
+    needs_past: ClassVar[bool] = False
+
+    @abstractmethod
+    def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
+        """The named quantities of a minibatch, differentiable unless gradients are off."""
+
+    def split(self, minibatch: Minibatch) -> Iterator[Minibatch]:
+        """Parts small enough for one forward pass (micro-batches); their union is the minibatch."""
+        yield minibatch
+
+    def final_values(self, batch: Batch) -> Tensor:
+        """[E] value of what came after each episode's last decision; only asked for episodes that were cut."""
+        raise TypeError(f"{type(self).__name__} has no critic")
+
+    def facts(self) -> dict[str, Any]:
+        """What an explanation says of it: parameters and sizes."""
+        return {"parameters": sum(p.numel() for p in self.parameters())}
+
+
+class ActingPolicy(Policy):
+    """A policy whose move is one decision (an action for each lane)."""
+
+    @abstractmethod
+    def noise(self, generator: Any, rows: int, steps: int) -> Tensor:
+        """[steps, rows, …] the random numbers that acting for `steps` steps on `rows` lanes uses up."""
+
+    @abstractmethod
+    def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
+        """Actions [n, …] and their log-probs [n] for n observations, with noise [n, …]; no gradient."""
+
+    def observe(self, observations: Tensor) -> None:  # noqa: B027  (only policies with a normaliser care)
+        """Lets a running normaliser see new observations [n, …]; called once per rollout, before scores."""
+
+
+@dataclass(frozen=True)
+class Messages:
+    """n sampled messages, ragged: `tokens` and `logp` per message, and whether it closed with an end token.
+
+    A closed message includes its end token (a sampled decision); one cut by length does not.
+    """
+
+    tokens: list[Tensor]
+    logp: list[Tensor]
+    closed: list[bool]
+
+
+class SpeakingPolicy(Policy):
+    """A policy whose move is a message: many decisions, a token each."""
+
+    needs_past: ClassVar[bool] = True
+
+    @abstractmethod
+    def encode(self, text: str, *, prompt: bool) -> list[int]:
+        """Token ids of a text. `prompt`: as what the policy is asked (start tokens, chat template); else as an answer,
+        without the end token. Raises UsageError for a character the tokenizer lacks."""
+
+    @abstractmethod
+    def decode(self, tokens: Sequence[int] | Tensor) -> str:
+        """The text of token ids, special tokens left out."""
+
+    @property
+    @abstractmethod
+    def end_token(self) -> int:
+        """The id that closes a message."""
+
+    @abstractmethod
+    def speak(
+        self, prompts: Sequence[Tensor], uniforms: Tensor, *, temperature: float = 1.0, repeats: int = 1
+    ) -> Messages:
+        """Samples `repeats` messages for each prompt (token ids), n = len(prompts) * repeats, prompt-major.
+
+        uniforms: [n, max_new_tokens] in [0, 1): draw t of message i decides its token t, whatever else is in the batch
+        (inverse of the cumulative distribution). temperature 0 is greedy. `logp` is that of the untempered model.
+        """
+
+
+def parameters_under(policy: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
+    """Trainable parameters by name: "" all, "critic" those under `critic.`, "actor" all the others."""
+    named = {n: p for n, p in policy.named_parameters() if p.requires_grad}
+    if prefix == "":
+        return named
+    if prefix == "actor":
+        return {n: p for n, p in named.items() if not n.startswith("critic.")}
+    return {n: p for n, p in named.items() if n.startswith(prefix + ".")}
+
+
+def count_nonfinite(tensors: Sequence[Tensor]) -> int:
+    """How many entries are NaN or infinite."""
+    return int(sum((~torch.isfinite(t)).sum() for t in tensors))

@@ -1,0 +1,1 @@
+"""Rollouts: policy, world and tasks to groups; one plan a file."""

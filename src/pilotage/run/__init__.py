@@ -1,0 +1,1 @@
+"""Runs: the recipe, the loop, checkpoints, logs, evaluation, statistics, comparison."""

@@ -1,0 +1,1 @@
+"""Samplers: what to try or to train on next."""

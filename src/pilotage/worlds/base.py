@@ -1,0 +1,64 @@
+"""What a world is: it makes problems real. Batched over *lanes*, independent copies that run side by side.
+
+Imports no torch: verifier processes load this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotage.data.tasks import Split, Task
+
+
+class WorldError(Exception):
+    """A user's mistake about a world (unknown name, missing package, spaces that do not fit): one line, no traceback."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one `step` gave, one entry per stepped lane.
+
+    observation: [n, …] array, or a list of texts. It is the true next observation, also at the end of an episode.
+    reward, terminated, truncated: [n]. `truncated` is the world's own time limit only.
+    invalid: lane position in this call → reason; such an episode is over and must not be learnt from.
+    """
+
+    observation: Any
+    reward: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    invalid: dict[int, str] = field(default_factory=dict)
+
+
+class World(ABC):
+    """A source of tasks and what happens when one acts on them.
+
+    `observation` and `action` are a `Text` or a gymnasium space. `metric` names what an evaluation reports: "accuracy"
+    where the reward is a verdict in [0, 1], "return" elsewhere. `reward_range` bounds an episode's return.
+    """
+
+    observation: Any
+    action: Any
+    metric: ClassVar[str] = "return"
+    reward_range: tuple[float, float] = (-np.inf, np.inf)
+
+    @abstractmethod
+    def task(self, index: int, split: Split) -> Task:
+        """Task number `index` of a split, the same at every call; no task of one split is a task of the other."""
+
+    @abstractmethod
+    def reset(self, tasks: Sequence[Task], lanes: Sequence[int]) -> Any:
+        """Starts tasks on lanes (made as needed); returns their observations, [n, …] or a list of texts."""
+
+    @abstractmethod
+    def step(self, actions: Any, lanes: Sequence[int]) -> Outcome:
+        """One action on each named lane."""
+
+    def close(self) -> None:  # noqa: B027  (most worlds hold nothing)
+        """Frees processes and windows."""
