@@ -45,9 +45,10 @@ class Batch:
         for name, column in self.columns.items():
             if len(column) != self.decisions:
                 raise ValueError(f"column {name} has {len(column)} rows, the batch has {self.decisions} decisions")
-        for name, values in (*self.episode.items(), *self.notes.items()):
-            if len(values) != len(self):
-                raise ValueError(f"{name} has {len(values)} entries, the batch has {len(self)} episodes")
+        entries = {name: len(v) for name, v in self.episode.items()} | {name: len(v) for name, v in self.notes.items()}
+        for name, count in entries.items():
+            if count != len(self):
+                raise ValueError(f"{name} has {count} entries, the batch has {len(self)} episodes")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -126,7 +127,7 @@ class Batch:
 
     def groups(self) -> Iterator[tuple[int, Batch]]:
         """Each group's id and its episodes."""
-        for group in self.episode["group"].unique(sorted=True).tolist():
+        for group in sorted(set(self.episode["group"].tolist())):
             yield int(group), self.select(self.episode["group"] == group)
 
 

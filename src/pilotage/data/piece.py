@@ -80,10 +80,10 @@ class Piece:
     def bound(self) -> Callable[..., Any]:
         """A callable: an instance where the target is a class, else the function with its settings; either way it takes
         from a keyword context only what its signature names."""
-        target, settings = self.target, dict(self.settings)
+        target = self.target
         if inspect.isclass(target):
-            return Bound(target(**settings), {})
-        return Bound(target, settings)
+            return Bound(self.build(), {})
+        return Bound(target, self.settings)
 
     def to_json(self) -> dict[str, Any]:
         return {"use": self.use, **self.settings}
@@ -102,7 +102,9 @@ def piece(target: Callable[..., Any], **settings: Any) -> Piece:
     return Piece(f"{target.__module__}:{target.__qualname__}").having(**settings)
 
 
-def call(target: Callable[..., Any], arguments: Iterable[Any], settings: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
+def call(
+    target: Callable[..., Any], arguments: Iterable[Any], settings: Mapping[str, Any], context: Mapping[str, Any]
+) -> Any:
     """Calls target with what its signature names out of context; settings win."""
     names = inspect.signature(target).parameters
     given = {name: value for name, value in context.items() if name in names and name not in settings}

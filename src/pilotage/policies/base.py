@@ -80,7 +80,7 @@ class ActingPolicy(Policy):
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
         """Actions [n, …] and their log-probs [n] for n observations, with noise [n, …]; no gradient."""
 
-    def observe(self, observations: Tensor) -> None:  # noqa: B027  (only policies with a normaliser care)
+    def observe(self, observations: Tensor) -> None:
         """Lets a running normaliser see new observations [n, …]; called once per rollout, before scores."""
 
 

@@ -16,10 +16,6 @@ from numpy.typing import NDArray
 from pilotage.data.tasks import Split, Task
 
 
-class WorldError(Exception):
-    """A user's mistake about a world (unknown name, missing package, spaces that do not fit): one line, no traceback."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What one `step` gave, one entry per stepped lane.
