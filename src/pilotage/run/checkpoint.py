@@ -144,14 +144,14 @@ def _verified(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path / MANIFEST} cannot be read: {_reason(error)}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path / MANIFEST} is cut short or altered") from error
+        raise CheckpointError(f"{path / MANIFEST} was cut short or altered: it is no manifest") from error
     if isinstance(schema, int) and schema > SCHEMA:
         raise CheckpointError(
             f"{path / MANIFEST} has schema {schema}, and this version reads up to {SCHEMA}: use a newer pilotage"
         )
     body = {name: value for name, value in manifest.items() if name != "digest"}
     if text != _sealed(body):  # to the byte: not only what the JSON means
-        raise CheckpointError(f"{path / MANIFEST} was altered: it does not match its own digest")
+        raise CheckpointError(f"{path / MANIFEST} was cut short or altered: it does not match its own digest")
     for name in (TENSORS, STATE):
         _verify_file(path / name, manifest["files"][name])
     return body
