@@ -1,0 +1,147 @@
+"""Sampling of messages: one loop over any engine that keeps the past of its rows, and the engine for any transformers
+causal language model. The engine for Llama-like weights is in `policies.llama`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pilotage.data.piece import UsageError
+from pilotage.policies.base import Messages
+
+BELOW_ONE = 1 - 2**-24  # the largest float32 under 1
+KEEP_ROWS_ABOVE = 0.9  # rows are dropped once fewer than this share of them still speak
+
+
+class Engine(Protocol):
+    """Holds the past of n rows and says what may come next."""
+
+    def prefill(self, prompts: Tensor, lengths: Tensor, room: int) -> Tensor:
+        """Reads prompts [n, T], padded on the right, with room for more tokens; next logits [n, V]."""
+
+    def select(self, rows: Tensor) -> None:
+        """Goes on with these rows [m] (repeated or left out as named)."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Reads one more token per row [n]; next logits [n, V]."""
+
+
+def padded(prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Prompts [n, T] padded on the right, and their lengths [n]."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    return torch.nn.utils.rnn.pad_sequence([prompt.long() for prompt in prompts], batch_first=True), lengths
+
+
+def choose(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Tokens [n] by the inverse of the cumulative distribution of logits [n, V], and their untempered log-probs."""
+    normaliser = logits.logsumexp(-1, keepdim=True)
+    if temperature == 0:
+        token = logits.argmax(-1, keepdim=True)
+    else:
+        tempered = (logits - normaliser).div_(temperature) if temperature != 1 else logits - normaliser
+        # after tempering the largest may be far below 0
+        heights = tempered.exp_() if temperature == 1 else tempered.softmax(-1)
+        heights = heights.cumsum(-1)
+        # strictly below the total, so that a token of probability 0 is never chosen
+        token = torch.searchsorted(heights, uniforms.unsqueeze(-1) * heights[:, -1:], right=True)
+    return token.squeeze(-1), (logits.gather(-1, token) - normaliser).squeeze(-1)
+
+
+@torch.inference_mode()
+def speak(
+    engine: Engine,
+    prompts: Sequence[Tensor],
+    uniforms: Tensor,
+    *,
+    ends: Sequence[int],
+    context: int,
+    temperature: float = 1.0,
+    repeats: int = 1,
+) -> Messages:
+    """Samples messages with an engine (see `SpeakingPolicy.speak`); one ends at any of `ends`, or at the context."""
+    n, most = uniforms.shape
+    if n != len(prompts) * repeats:
+        raise ValueError(f"{len(prompts)} prompts x {repeats} repeats need as many rows of uniforms, not {n}")
+    if n == 0:
+        return Messages([], [], [])
+    tokens_in, lengths = padded(prompts)
+    if int(lengths.min()) == 0 or int(lengths.max()) >= context:
+        raise UsageError(f"a prompt of {int(lengths.max())} tokens (at least 1) does not fit a context of {context}")
+    limit = (context - lengths).clamp(max=most).repeat_interleave(repeats)
+    uniforms = uniforms.to(torch.float32).clamp(max=BELOW_ONE)
+    tokens = torch.zeros(n, most, dtype=torch.long)
+    logp = torch.zeros(n, most)
+    count, closed = limit.clone(), torch.zeros(n, dtype=torch.bool)
+    end_ids = torch.tensor(list(ends))
+    rows = torch.arange(n)  # the message that each of the engine's rows writes
+    speaking = torch.ones(n, dtype=torch.bool)
+    if most == 0:
+        return Messages(list(tokens), list(logp), closed.tolist())
+    logits = engine.prefill(tokens_in, lengths, most)
+    if repeats > 1:
+        spread = torch.arange(len(prompts)).repeat_interleave(repeats)
+        engine.select(spread)
+        logits = logits[spread]
+    for t in range(most):
+        token, score = choose(logits, uniforms[rows, t], temperature)
+        tokens[rows, t], logp[rows, t] = token, score
+        ended = torch.isin(token, end_ids) & speaking
+        closed[rows] |= ended
+        count[rows[ended]] = t + 1
+        speaking &= ~ended & (limit[rows] > t + 1)
+        left = int(speaking.sum())
+        if left == 0:
+            break
+        if left < KEEP_ROWS_ABOVE * len(rows):
+            kept = speaking.nonzero().squeeze(-1)
+            engine.select(kept)
+            rows, token, speaking = rows[kept], token[kept], speaking[kept]
+        logits = engine.step(token)
+    sizes = count.tolist()
+    return Messages(
+        [row[:size].clone() for row, size in zip(tokens, sizes, strict=True)],
+        [row[:size].clone() for row, size in zip(logp, sizes, strict=True)],
+        closed.tolist(),
+    )
+
+
+class TransformersEngine:
+    """Any transformers causal language model, through its own cache. New tokens of all rows share a column; what
+    padding lies between a prompt and that column is masked, and positions count without it."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.cache: Any = None
+        self.mask = torch.empty(0)
+        self.position = torch.empty(0)
+
+    def prefill(self, prompts: Tensor, lengths: Tensor, room: int) -> Tensor:
+        trunk = self.model.base_model
+        out = trunk(input_ids=prompts, use_cache=True)
+        self.cache = out.past_key_values
+        self.mask = (torch.arange(prompts.shape[1]) < lengths.unsqueeze(-1)).long()
+        self.position = lengths.clone()
+        last = out.last_hidden_state[torch.arange(len(prompts)), lengths - 1]
+        return self._head(last)
+
+    def select(self, rows: Tensor) -> None:
+        self.cache.batch_select_indices(rows)
+        self.mask, self.position = self.mask[rows], self.position[rows]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
+        out = self.model.base_model(
+            input_ids=tokens.unsqueeze(-1),
+            attention_mask=self.mask,
+            position_ids=self.position.unsqueeze(-1),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.position = self.position + 1
+        return self._head(out.last_hidden_state[:, -1])
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        return self.model.get_output_embeddings()(hidden)  # type: ignore[no-any-return]

@@ -1,0 +1,357 @@
+"""Language policies: any transformers causal language model as a policy whose decisions are tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from pilotage.data.batch import Batch
+from pilotage.data.piece import UsageError
+from pilotage.data.tasks import Text
+from pilotage.policies import generate, llama
+from pilotage.policies.base import Messages, Minibatch, SpeakingPolicy
+from pilotage.policies.characters import Characters
+from pilotage.policies.distributions import Categorical
+
+CHUNK_ABOVE = 2**24  # logits; above, they are recomputed chunk by chunk in the backward pass
+SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+class Tokenizer(Protocol):
+    """What a language policy needs of a tokenizer."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def ends(self) -> tuple[int, ...]: ...
+    def encode(self, text: str, *, prompt: bool) -> list[int]: ...
+    def decode(self, tokens: Sequence[int] | Tensor) -> str: ...
+    def to_folder(self, folder: Path) -> None: ...
+
+
+def written_by_hand(model: Any) -> bool:
+    """Whether `policies.llama` may run this model in place of transformers."""
+    return llama.supports(model.config)
+
+
+def adapted(model: nn.Module) -> bool:
+    """Whether low-rank adapters are in the model."""
+    return any(hasattr(module, "lora_A") for module in model.modules())
+
+
+def hidden_states(model: Any, tokens: Tensor, keep: Tensor) -> Tensor:
+    """Last hidden states [S, H] of a transformers model at the flat positions `keep` of tokens [n, T].
+
+    Rows are padded on the right, so causality alone keeps padding out and no mask is needed.
+    """
+    if written_by_hand(model) and not adapted(model):
+        return llama.hidden(llama.fused(model, tokens.shape[1]), tokens, keep)
+    out: Tensor = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+    return out.flatten(0, 1)[keep]
+
+
+def rectangle(batch: Batch, decisions: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens [E, T] padded on the right as far as is read, and the flat positions whose states precede `decisions`."""
+    column = torch.arange(batch.decisions) - batch.offsets[batch.owner]
+    before = column[decisions] - 1
+    if len(decisions) and int(before.min()) < 0:
+        raise ValueError("the first token of an episode cannot be sampled: there is nothing before it")
+    width = int(before.max()) + 1 if len(decisions) else 1
+    tokens = torch.zeros(len(batch), width, dtype=torch.long)
+    inside = column < width
+    tokens[batch.owner[inside], column[inside]] = batch["action"][inside].long()
+    return tokens, batch.owner[decisions] * width + before
+
+
+def scores(hidden: Tensor, head: Tensor, bias: Tensor | None, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probs of actions [S] and entropies [S] under the logits of hidden [S, H]."""
+    logits = functional.linear(hidden, head, bias)
+    normaliser = logits.logsumexp(-1)
+    logp = logits.gather(-1, action.unsqueeze(-1)).squeeze(-1) - normaliser
+    return logp, normaliser - ((logits - normaliser.unsqueeze(-1)).exp() * logits).sum(-1)
+
+
+class Critic(nn.Module):
+    """A trunk of its own with a scalar head."""
+
+    def __init__(self, trunk: Any, width: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        """[S] values of the flat positions `keep` of tokens [n, T]."""
+        return self.head(hidden_states(self.trunk, tokens, keep)).squeeze(-1)  # type: ignore[no-any-return]
+
+
+class LanguageModel(SpeakingPolicy):
+    """A causal language model, its tokenizer and, where wanted, a critic, as a policy.
+
+    A tensor that two names share (tied embeddings) stands in the state dict once.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Tokenizer, *, critic: nn.Module | None = None, tokens_per_microbatch: int = 4096
+    ) -> None:
+        super().__init__()
+        scaled = [name for name in SCALED_LOGITS if getattr(model.config, name, None) not in (None, 1, 1.0)]
+        if scaled:
+            raise UsageError(f"models with {scaled[0]} are not supported: log-probs would leave it out")
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                # padding is known by lengths here; by id, an end token inside a conversation would never be trained
+                module.padding_idx = None
+        self.model = model
+        self.critic = critic
+        self.tokenizer = tokenizer
+        self.tokens_per_microbatch = tokens_per_microbatch
+        self.context = int(model.config.max_position_embeddings)
+        self.register_state_dict_post_hook(_leave_out_shared)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_fill_in_shared)  # type: ignore[no-untyped-call]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> LanguageModel:
+        """Sets the mode of this module; what is inside stays in evaluation mode, so that dropout is always off."""
+        super().train(False)
+        self.training = mode
+        return self
+
+    # ---- text and tokens
+
+    def encode(self, text: str, *, prompt: bool) -> list[int]:
+        return self.tokenizer.encode(text, prompt=prompt)
+
+    def decode(self, tokens: Sequence[int] | Tensor) -> str:
+        return self.tokenizer.decode(tokens)
+
+    @property
+    def end_token(self) -> int:
+        return self.tokenizer.ends[0]
+
+    def speak(
+        self, prompts: Sequence[Tensor], uniforms: Tensor, *, temperature: float = 1.0, repeats: int = 1
+    ) -> Messages:
+        with torch.inference_mode():
+            engine: generate.Engine
+            if written_by_hand(self.model):
+                engine = llama.LlamaEngine(self.model, self.context)
+            else:
+                engine = generate.TransformersEngine(self.model)
+            return generate.speak(
+                engine,
+                prompts,
+                uniforms,
+                ends=self.tokenizer.ends,
+                context=self.context,
+                temperature=temperature,
+                repeats=repeats,
+            )
+
+    # ---- scores
+
+    def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
+        """`logp`, `entropy` and `value` [S], `distribution` of logits [S, V]: one row per sampled token."""
+        batch = minibatch.episodes
+        if batch is None:
+            raise ValueError("a language policy scores whole episodes: the minibatch has none")
+        decisions = batch.sampled.nonzero().squeeze(-1)
+        tokens, keep = rectangle(batch, decisions)
+        found: dict[str, Any] = {}
+        if "value" in names:
+            found["value"] = self._values(tokens, keep)
+        if names & {"logp", "entropy", "distribution"}:
+            hidden = hidden_states(self.model, tokens, keep)
+            if "distribution" in names:
+                found["distribution"] = Categorical(self.model.get_output_embeddings()(hidden))
+            if names & {"logp", "entropy"}:
+                action = batch["action"][decisions].long()
+                found["logp"], found["entropy"] = self._scores(hidden, action)
+        return {name: value for name, value in found.items() if name in names}
+
+    def _scores(self, hidden: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        head = self.model.get_output_embeddings()
+        weight, bias = llama.matrix(head), getattr(head, "bias", None)
+        rows = CHUNK_ABOVE // len(weight)
+        if len(hidden) <= rows:
+            return scores(hidden, weight, bias, action)
+        # smaller chunks than the limit: what counts is the peak while one is recomputed
+        parts = [
+            checkpoint(scores, h, weight, bias, a, use_reentrant=False, preserve_rng_state=False)
+            for h, a in zip(torch.split(hidden, rows // 4), torch.split(action, rows // 4), strict=True)
+        ]
+        return torch.cat([logp for logp, _ in parts]), torch.cat([entropy for _, entropy in parts])
+
+    def _values(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        if self.critic is None:
+            raise UsageError(f"{type(self).__name__} has no critic: set critic=True")
+        return self.critic(tokens, keep)  # type: ignore[no-any-return]
+
+    def split(self, minibatch: Minibatch) -> Iterator[Minibatch]:
+        """Parts of episodes of like length, of at most `tokens_per_microbatch` tokens with padding (or one episode).
+
+        Episodes without a sampled token are in no part.
+        """
+        batch = minibatch.episodes
+        if batch is None:
+            raise ValueError("a language policy scores whole episodes: the minibatch has none")
+        rows_of = batch.total(batch.sampled.long())
+        starts = rows_of.cumsum(0) - rows_of
+        for chosen in buckets(batch.lengths, rows_of > 0, self.tokens_per_microbatch):
+            counts = rows_of[chosen]
+            first = torch.repeat_interleave(starts[chosen] - counts.cumsum(0) + counts, counts)
+            rows = first + torch.arange(int(counts.sum()))
+            yield Minibatch(
+                {name: column[rows] for name, column in minibatch.columns.items()},
+                minibatch.owner[rows],
+                minibatch.index[rows],
+                batch.select(chosen),
+            )
+
+    @torch.no_grad()
+    def final_values(self, batch: Batch) -> Tensor:
+        """[E] the critic's value after each episode's last token."""
+        values = torch.zeros(len(batch))
+        for chosen in buckets(batch.lengths, batch.lengths > 0, self.tokens_per_microbatch):
+            part = batch.select(chosen)
+            width = int(part.lengths.max())
+            column = torch.arange(part.decisions) - part.offsets[part.owner]
+            tokens = torch.zeros(len(part), width, dtype=torch.long)
+            tokens[part.owner, column] = part["action"].long()
+            values[chosen] = self._values(tokens, torch.arange(len(part)) * width + part.lengths - 1)
+        return values
+
+    # ---- files
+
+    def facts(self) -> dict[str, Any]:
+        """Parameters, how many of them are trained, architecture, vocabulary, context."""
+        config = self.model.config
+        return {
+            **super().facts(),
+            "trained": sum(p.numel() for p in self.parameters() if p.requires_grad),
+            "architecture": config.model_type,
+            "vocabulary": config.vocab_size,
+            "context": self.context,
+        }
+
+    def to_folder(self, path: str | Path) -> None:
+        """Writes the actor as a Hugging Face folder (configuration, weights with adapters merged, tokenizer)."""
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        merged = {
+            name.replace(".base_layer.", "."): llama.matrix(self.model.get_submodule(name.split(".base_layer.")[0]))
+            if name.endswith(".base_layer.weight")
+            else tensor
+            for name, tensor in self.model.state_dict().items()
+            if ".lora_" not in name
+        }
+        self.model.save_pretrained(folder, state_dict={n: t.detach().contiguous() for n, t in merged.items()})
+        self.tokenizer.to_folder(folder)
+
+
+def buckets(lengths: Tensor, wanted: Tensor, most: int) -> Iterator[Tensor]:
+    """Indices of the wanted episodes, longest first, cut so that each part's rectangle has at most `most` tokens."""
+    order = lengths.argsort(descending=True, stable=True)
+    order = order[wanted[order]]
+    while len(order):
+        rows = max(1, most // max(1, int(lengths[order[0]])))
+        yield order[:rows]
+        order = order[rows:]
+
+
+def _shared(policy: nn.Module) -> dict[str, str]:
+    """Names of parameters that are another's, with that other name."""
+    first: dict[int, str] = {}
+    every = policy.named_parameters(remove_duplicate=False)
+    return {name: first[id(p)] for name, p in every if first.setdefault(id(p), name) != name}
+
+
+def _leave_out_shared(policy: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    for name in _shared(policy):
+        state.pop(prefix + name, None)
+
+
+def _fill_in_shared(policy: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name, other in _shared(policy).items():
+        if prefix + other in state:
+            state.setdefault(prefix + name, state[prefix + other])
+
+
+def new_model(settings: dict[str, Any], architecture: str, seed: int, trunk_only: bool = False) -> Any:
+    """A fresh transformers model in float32, the same for the same seed, leaving global random state alone."""
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.for_model(architecture, **settings)
+    except ValueError:
+        raise UsageError(f"transformers knows no architecture {architecture!r}; try llama, qwen2 or qwen3") from None
+    kind = AutoModel if trunk_only else AutoModelForCausalLM
+    return seeded(seed, lambda: kind.from_config(config, dtype=torch.float32))
+
+
+def seeded(seed: int, build: Any) -> Any:
+    """What `build()` makes under a seed, leaving global random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def need_texts(observation: Any, action: Any) -> None:
+    """Raises UsageError unless both spaces are texts."""
+    if not (isinstance(observation, Text) and isinstance(action, Text)):
+        kinds = f"{type(observation).__name__} and {type(action).__name__}"
+        raise UsageError(f"a language policy needs a world of texts; this one has {kinds}")
+
+
+class TinyLanguageModel(LanguageModel):
+    """A small character model from scratch; with the defaults and 100 characters it has 0.14M parameters."""
+
+    def __init__(
+        self,
+        observation: Any,
+        action: Any,
+        *,
+        hidden: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        architecture: str = "llama",
+        context: int = 2048,
+        critic: bool = False,
+        tokens_per_microbatch: int = 4096,
+        seed: int,
+    ) -> None:
+        need_texts(observation, action)
+        if not (observation.alphabet and action.alphabet):
+            raise UsageError("a character model needs a world that names its alphabet; this one's is empty")
+        if hidden % heads or hidden // heads % 2:
+            raise UsageError(f"hidden must be an even multiple of heads; {hidden} is not of {heads}")
+        tokenizer = Characters(observation.alphabet + action.alphabet)
+        settings = {
+            "vocab_size": tokenizer.size,
+            "hidden_size": hidden,
+            "intermediate_size": 4 * hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
+            "head_dim": hidden // heads,
+            "max_position_embeddings": context,
+            "bos_token_id": tokenizer.begin,
+            "eos_token_id": tokenizer.end,
+            "pad_token_id": None,
+            "tie_word_embeddings": False,
+        }
+        judge = None
+        if critic:
+            trunk = new_model(settings, architecture, seed + 1, trunk_only=True)
+            judge = seeded(seed + 2, lambda: Critic(trunk, hidden))
+        super().__init__(
+            new_model(settings, architecture, seed),
+            tokenizer,
+            critic=judge,
+            tokens_per_microbatch=tokens_per_microbatch,
+        )

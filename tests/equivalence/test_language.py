@@ -1,0 +1,152 @@
+"""Alone = together, split = whole, chunked = whole, ours = transformers', written = read."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pilotage.data.batch import Batch, from_episodes
+from pilotage.data.tasks import Text
+from pilotage.policies import language, llama
+from pilotage.policies.base import Minibatch
+from pilotage.policies.language import TinyLanguageModel
+
+TEXT = Text(max_tokens=16, alphabet="abcdefgh")
+NAMES = frozenset({"logp", "entropy", "value"})
+
+
+def make(architecture: str = "llama", **settings_) -> TinyLanguageModel:
+    policy = TinyLanguageModel(TEXT, TEXT, architecture=architecture, hidden=32, critic=True, seed=0, **settings_)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return policy
+
+
+POLICY = make(tokens_per_microbatch=40)
+
+
+def ragged(lengths: list[int], seed: int = 0, share: float = 0.6) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    actions = [torch.randint(0, 11, (length,), generator=generator) for length in lengths]
+    sampled = [torch.rand(length, generator=generator) < share for length in lengths]
+    for mask in sampled:
+        mask[:1] = False
+    return from_episodes({"action": actions, "sampled": sampled}, {"group": torch.arange(len(lengths))})
+
+
+def minibatch(batch: Batch) -> Minibatch:
+    rows = batch.sampled.nonzero().squeeze(-1)
+    return Minibatch(
+        {name: column[rows] for name, column in batch.columns.items()},
+        batch.owner[rows],
+        torch.arange(len(rows)),
+        batch,
+    )
+
+
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_split_is_whole(lengths, seed):
+    batch = ragged(lengths, seed)
+    whole = minibatch(batch)
+    found = POLICY.quantities(whole, NAMES)
+    seen = []
+    for part in POLICY.split(whole):
+        assert len(part.episodes) == 1 or len(part.episodes) * int(part.episodes.lengths.max()) <= 40
+        assert torch.equal(part["action"], whole["action"][part.index])
+        assert torch.equal(part.owner, whole.owner[part.index])
+        assert torch.equal(part["action"], part.episodes["action"][part.episodes.sampled])
+        for name, value in POLICY.quantities(part, NAMES).items():
+            torch.testing.assert_close(value, found[name][part.index], atol=1e-5, rtol=0)
+        seen.append(part.index)
+    assert sorted(torch.cat(seen).tolist() if seen else []) == list(range(len(whole)))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "gpt2"])
+def test_alone_is_together_and_transformers_agrees(architecture):
+    policy = make(architecture)
+    batch = ragged([3, 17, 9, 30, 2])
+    whole = minibatch(batch)
+    found = policy.quantities(whole, NAMES)
+    for e in range(len(batch)):
+        alone = policy.quantities(minibatch(batch.select(torch.tensor([e]))), NAMES)
+        for name, value in alone.items():
+            torch.testing.assert_close(value, found[name][whole.owner == e], atol=1e-5, rtol=0)
+        tokens = batch["action"][batch.owner == e]
+        mask = batch.sampled[batch.owner == e]
+        logits = policy.model(tokens.unsqueeze(0)).logits[0].log_softmax(-1)
+        logp = logits[:-1].gather(-1, tokens[1:, None]).squeeze(-1)[mask[1:]]
+        torch.testing.assert_close(alone["logp"], logp, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", llama.ARCHITECTURES)
+def test_by_hand_is_transformers_in_logits_and_gradients(architecture):
+    policy = make(architecture)
+    model = policy.model
+    tokens = torch.randint(0, 11, (4, 23), generator=torch.Generator().manual_seed(2))
+    keep = torch.arange(7, 80)
+
+    theirs = model(tokens).logits.flatten(0, 1)[keep]
+    theirs.square().mean().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    mine = model.lm_head(llama.hidden(llama.fused(model, 23), tokens, keep))
+    mine.square().mean().backward()
+    torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-6)
+    for name, parameter in model.named_parameters():
+        size = float(expected[name].abs().max())
+        torch.testing.assert_close(parameter.grad / size, expected[name] / size, atol=1e-5, rtol=0)
+
+
+def test_shared_key_heads_agree_too():
+    shared = {"num_key_value_heads": 2, "num_attention_heads": 4, "hidden_size": 32, "num_hidden_layers": 2}
+    sizes = {"vocab_size": 11, "intermediate_size": 64, "head_dim": 8, "max_position_embeddings": 64}
+    model = language.new_model(shared | sizes | {"tie_word_embeddings": True}, "llama", 0)
+    tokens = torch.randint(0, 11, (3, 9), generator=torch.Generator().manual_seed(2))
+    expected = model(tokens).logits
+    mine = model.lm_head(llama.hidden(llama.fused(model, 9), tokens, torch.arange(27))).view_as(expected)
+    torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
+    engine = llama.LlamaEngine(model, 64)
+    with torch.inference_mode():
+        engine.prefill(tokens[:, :4], torch.tensor([4, 4, 4]), 8)
+        for t in range(4, 9):
+            torch.testing.assert_close(engine.step(tokens[:, t]), expected[:, t], atol=1e-5, rtol=0)
+
+
+def test_chunked_is_whole_in_values_and_gradients(monkeypatch):
+    policy = make()
+    whole = minibatch(ragged([30, 17, 9]))
+    results = []
+    for limit in (2**24, 11 * 12):
+        monkeypatch.setattr(language, "CHUNK_ABOVE", limit)
+        policy.zero_grad()
+        found = policy.quantities(whole, frozenset({"logp", "entropy"}))
+        (found["logp"].sum() + found["entropy"].square().sum()).backward()
+        gradients = torch.cat([p.grad.flatten() for p in policy.model.parameters()])
+        results.append((found["logp"].detach(), found["entropy"].detach(), gradients))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
+
+
+def test_values_stand_before_their_decision_and_final_values_after_all():
+    policy = make()
+    batch = ragged([5, 12, 3], share=2.0)  # all but the first token sampled
+    whole = minibatch(batch)
+    values = policy.quantities(whole, frozenset({"value"}))["value"]
+    final = policy.final_values(batch)
+    for e in range(len(batch)):
+        tokens = batch["action"][batch.owner == e].unsqueeze(0)
+        states = policy.critic.trunk(tokens).last_hidden_state[0]
+        expected = policy.critic.head(states).squeeze(-1)
+        torch.testing.assert_close(values[whole.owner == e], expected[:-1], atol=1e-5, rtol=0)
+        torch.testing.assert_close(final[e], expected[-1].detach(), atol=1e-5, rtol=0)
+
+
+def test_a_minibatch_without_sampled_tokens_is_empty_and_differentiable():
+    whole = minibatch(ragged([4, 1, 6], share=-1.0))
+    found = POLICY.quantities(whole, NAMES)
+    assert {len(value) for value in found.values()} == {0}
+    found["logp"].sum().backward()
+    assert list(POLICY.split(whole)) == []
