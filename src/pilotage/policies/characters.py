@@ -66,7 +66,7 @@ class Characters:
         from transformers import PreTrainedTokenizerFast
 
         vocabulary = {name: i for i, name in enumerate(self.specials)} | self.ids
-        # no unknown token: a character outside the alphabet is an error here, and is dropped by other tools
+        # no unknown token: a character outside the alphabet is an error in other tools too
         backend = Tokenizer(models.WordLevel(vocabulary))
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         pairs = [(self.specials[0], self.begin), (self.specials[1], self.separator)]

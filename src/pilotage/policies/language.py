@@ -93,7 +93,8 @@ class Critic(nn.Module):
 class LanguageModel(SpeakingPolicy):
     """A causal language model, its tokenizer and, where wanted, a critic, as a policy.
 
-    A tensor that two names share (tied embeddings) stands in the state dict once.
+    In the state dict a tensor that two names share (tied embeddings) stands once, and one that was frozen from the
+    start not at all.
     """
 
     def __init__(
@@ -112,8 +113,9 @@ class LanguageModel(SpeakingPolicy):
         self.tokenizer = tokenizer
         self.tokens_per_microbatch = tokens_per_microbatch
         self.context = int(model.config.max_position_embeddings)
-        self.register_state_dict_post_hook(_leave_out_shared)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_fill_in_shared)  # type: ignore[no-untyped-call]
+        self.frozen = frozenset(name for name, p in self.named_parameters() if not p.requires_grad)
+        self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_fill_in)  # type: ignore[no-untyped-call]
         self.train(self.training)
 
     def train(self, mode: bool = True) -> LanguageModel:
@@ -180,10 +182,9 @@ class LanguageModel(SpeakingPolicy):
         rows = CHUNK_ABOVE // len(weight)
         if len(hidden) <= rows:
             return scores(hidden, weight, bias, action)
-        # smaller chunks than the limit: what counts is the peak while one is recomputed
         parts = [
             checkpoint(scores, h, weight, bias, a, use_reentrant=False, preserve_rng_state=False)
-            for h, a in zip(torch.split(hidden, rows // 4), torch.split(action, rows // 4), strict=True)
+            for h, a in zip(torch.split(hidden, rows), torch.split(action, rows), strict=True)
         ]
         return torch.cat([logp for logp, _ in parts]), torch.cat([entropy for _, entropy in parts])
 
@@ -264,22 +265,23 @@ def buckets(lengths: Tensor, wanted: Tensor, most: int) -> Iterator[Tensor]:
         order = order[rows:]
 
 
-def _shared(policy: nn.Module) -> dict[str, str]:
-    """Names of parameters that are another's, with that other name."""
+def _left_out(policy: LanguageModel) -> dict[str, Tensor]:
+    """Parameters that the state dict does without: later names of shared ones, and frozen ones."""
     first: dict[int, str] = {}
-    every = policy.named_parameters(remove_duplicate=False)
-    return {name: first[id(p)] for name, p in every if first.setdefault(id(p), name) != name}
+    every = dict(policy.named_parameters(remove_duplicate=False))
+    return {n: p for n, p in every.items() if first.setdefault(id(p), n) != n or n in policy.frozen}
 
 
-def _leave_out_shared(policy: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    for name in _shared(policy):
+def _leave_out(policy: LanguageModel, state: dict[str, Any], prefix: str, _: Any) -> None:
+    for name in _left_out(policy):
         state.pop(prefix + name, None)
 
 
-def _fill_in_shared(policy: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    for name, other in _shared(policy).items():
-        if prefix + other in state:
-            state.setdefault(prefix + name, state[prefix + other])
+def _fill_in(policy: LanguageModel, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Puts back what was left out, for loading: shared tensors as saved, frozen ones as they are."""
+    saved = {id(p): state[prefix + n] for n, p in policy.named_parameters() if prefix + n in state}
+    for name, parameter in _left_out(policy).items():
+        state.setdefault(prefix + name, saved.get(id(parameter), parameter.detach()))
 
 
 def new_model(settings: dict[str, Any], architecture: str, seed: int, trunk_only: bool = False) -> Any:
