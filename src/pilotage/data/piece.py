@@ -77,7 +77,7 @@ class Piece:
         """Calls the target with these arguments, its settings, and those of `context` that its signature names."""
         return call(self.target, arguments, self.settings, context)
 
-    def bound(self) -> Callable[..., Any]:
+    def bound(self) -> Bound:
         """A callable: an instance where the target is a class, else the function with its settings; either way it takes
         from a keyword context only what its signature names."""
         target = self.target

@@ -39,6 +39,20 @@ class Minibatch:
     def __len__(self) -> int:
         return len(self.owner)
 
+    def per_episode(self, values: Tensor) -> Tensor:
+        """[S] → [S]: each row gets the sum over its episode's rows. Whole episodes only (`Policy.needs_past`)."""
+        _, episode = torch.unique(self.owner, return_inverse=True)
+        totals = values.new_zeros(int(episode.max()) + 1 if len(episode) else 0)
+        return totals.index_add(0, episode, values)[episode]
+
+
+def rows_of(batch: Batch, needs_past: bool) -> Minibatch:
+    """All sampled decisions of a batch as one minibatch; with the episodes where scores need the past."""
+    chosen = batch.sampled.nonzero().squeeze(-1)
+    whole = len(chosen) == batch.decisions
+    columns = {name: column if whole else column[chosen] for name, column in batch.columns.items()}
+    return Minibatch(columns, batch.owner[chosen], torch.arange(len(chosen)), batch if needs_past else None)
+
 
 class Policy(nn.Module, ABC):
     """Base of all policies.
@@ -51,6 +65,8 @@ class Policy(nn.Module, ABC):
     """
 
     needs_past: ClassVar[bool] = False
+    untrained: ClassVar[bool] = False  # made from nothing: language worlds then start from worked solutions
+    learning_rate: ClassVar[float] = 3e-4  # what recipes take where they do not say
 
     @abstractmethod
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
@@ -81,7 +97,8 @@ class ActingPolicy(Policy):
         """Actions [n, …] and their log-probs [n] for n observations, with noise [n, …]; no gradient."""
 
     def observe(self, observations: Tensor) -> None:
-        """Lets a running normaliser see new observations [n, …]; called once per rollout, before scores."""
+        """Lets a running normaliser see new observations [n, …]; called once a step, after the update, so that acting
+        and scoring within a step agree."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def hierarchical_difference(
     items would have changed is part of the interval.
 
     items "shared": every seed was judged on the same items, which are drawn once for all seeds of a resample (Owen
-    2007, "The pigeonhole bootstrap"). "own": items are drawn anew within each drawn seed (Davison and Hinkley 1997, §3.8).
+    2007, "The pigeonhole bootstrap"). "own": items are drawn anew within each drawn seed (Davison and Hinkley 1997).
     With few seeds it is too narrow on the side of the seeds: it goes beside `paired_difference`, not in its place.
     Raises ValueError if the shapes differ.
     """

@@ -6,7 +6,7 @@ Imports no torch: verifier processes load this.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -55,6 +55,13 @@ class World(ABC):
     @abstractmethod
     def step(self, actions: Any, lanes: Sequence[int]) -> Outcome:
         """One action on each named lane."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes on between steps (unfinished episodes on lanes); nothing where every step starts anew."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027  (most worlds hold nothing)
+        """Takes unfinished episodes up again. Raises RuntimeError where they cannot be."""
 
     def close(self) -> None:  # noqa: B027  (most worlds hold nothing)
         """Frees processes and windows."""

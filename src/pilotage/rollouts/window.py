@@ -1,0 +1,132 @@
+"""A fixed number of steps on each of several lanes; episodes go on from one window to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from pilotage.data.batch import Batch, Stop
+from pilotage.data.rng import Streams
+from pilotage.policies.base import ActingPolicy, Policy
+from pilotage.rollouts.base import NextTask, Rollout, to_world
+from pilotage.worlds.base import World
+
+
+class Window(Rollout):
+    """PPO's way: `lanes` copies of the world for `steps` steps each. Records are the pieces of episodes that fell into
+    the window: those cut by it bootstrap from their true next observation (`truncated`, stop WINDOW).
+
+    Per-episode extras: `episode_return`, `episode_length` of whole episodes that ended here (NaN otherwise).
+    """
+
+    def __init__(self, *, lanes: int = 8, steps: int = 128) -> None:
+        self.lanes, self.steps = lanes, steps
+        self.observation: np.ndarray[Any, Any] | None = None
+        self.running = np.zeros((2, lanes))  # return and length so far of each lane's episode
+        self.keys = np.zeros(lanes, dtype=np.int64)
+
+    def __call__(
+        self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
+    ) -> Batch:
+        if not isinstance(policy, ActingPolicy):
+            raise TypeError("the window rollout needs a policy whose move is one action")
+        lanes, steps = self.lanes, self.steps
+        noise = policy.noise(streams.generator("rollout", step), lanes, steps)
+        if self.observation is None:
+            self.observation = self._start(world, next_task, list(range(lanes)))
+        observations, actions, logps = [], [], torch.empty(steps, lanes)
+        reward = np.zeros((steps, lanes), np.float32)
+        terminated, truncated, invalid = (np.zeros((steps, lanes), bool) for _ in range(3))
+        finals: dict[tuple[int, int], Any] = {}
+        finished: dict[tuple[int, int], tuple[float, float]] = {}
+        keys = np.zeros((steps, lanes), np.int64)
+        every = list(range(lanes))
+        for t in range(steps):
+            action, logps[t] = policy.act(self.observation, noise[t])
+            outcome = world.step(to_world(action), every)
+            observations.append(self.observation)
+            actions.append(action)
+            keys[t] = self.keys
+            reward[t], terminated[t], truncated[t] = outcome.reward, outcome.terminated, outcome.truncated
+            for lane in outcome.invalid:
+                invalid[t, lane] = True
+            self.running += np.stack([reward[t], np.ones(lanes)])
+            following = outcome.observation
+            ended = (terminated[t] | truncated[t] | invalid[t]).nonzero()[0]
+            if len(ended):
+                following = np.array(following)
+                for lane in ended.tolist():
+                    finals[lane, t] = following[lane].copy()
+                    finished[lane, t] = (float(self.running[0, lane]), float(self.running[1, lane]))
+                following[ended] = self._start(world, next_task, ended.tolist())
+                self.running[:, ended] = 0
+            self.observation = following
+        return _record(
+            np.stack(observations), torch.stack(actions), logps, reward, terminated, truncated, invalid, keys, finals,
+            finished, self.observation,
+        )  # fmt: skip
+
+    def _start(self, world: World, next_task: NextTask, lanes: list[int]) -> np.ndarray[Any, Any]:
+        tasks = [next_task() for _ in lanes]
+        self.keys[lanes] = [task.key for task in tasks]
+        return np.array(world.reset(tasks, lanes))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"observation": self.observation, "running": self.running, "keys": self.keys}
+
+    def load_state_dict(self, state: Mapping[str, Any], world: World) -> None:
+        self.observation = state["observation"]
+        self.running, self.keys = np.array(state["running"]), np.array(state["keys"])
+
+
+def _record(
+    observations: np.ndarray[Any, Any],
+    actions: torch.Tensor,
+    logps: torch.Tensor,
+    reward: np.ndarray[Any, Any],
+    terminated: np.ndarray[Any, Any],
+    truncated: np.ndarray[Any, Any],
+    invalid: np.ndarray[Any, Any],
+    keys: np.ndarray[Any, Any],
+    finals: Mapping[tuple[int, int], Any],
+    finished: Mapping[tuple[int, int], tuple[float, float]],
+    following: np.ndarray[Any, Any],
+) -> Batch:
+    """[steps, lanes, …] arrays as lane-major columns, cut where episodes ended."""
+    steps, lanes = reward.shape
+    ends = (terminated | truncated | invalid).T.copy()
+    ends[:, -1] = True
+    lane, time = ends.nonzero()
+    offsets = torch.from_numpy(np.concatenate([[0], lane * steps + time + 1]))
+    places = list(zip(lane.tolist(), time.tolist(), strict=True))
+    at = terminated.T[lane, time], truncated.T[lane, time], invalid.T[lane, time]
+    stop = np.select([at[2], at[0], at[1]], [Stop.INVALID, Stop.TERMINATED, Stop.TIME_LIMIT], Stop.WINDOW)
+    whole = np.array([finished.get(place, (np.nan, np.nan)) for place in places], np.float32)
+    final = np.stack([finals.get(place, following[place[0]]) for place in places])
+
+    def columns(array: Any) -> torch.Tensor:
+        return torch.as_tensor(array).transpose(0, 1).reshape(lanes * steps, *array.shape[2:])
+
+    return Batch(
+        offsets,
+        {
+            "observation": columns(observations),
+            "action": columns(actions),
+            "behaviour_logp": columns(logps),
+            "reward": columns(reward),
+        },
+        {
+            "group": torch.arange(len(places)),
+            "task": torch.from_numpy(keys.T[lane, time].copy()),
+            "terminated": torch.from_numpy(at[0].copy()),
+            "truncated": torch.from_numpy(~at[0]),
+            "valid": torch.from_numpy(~at[2]),
+            "stop": torch.from_numpy(stop.astype(np.int64)),
+            "final_observation": torch.from_numpy(final),
+            "episode_return": torch.from_numpy(whole[:, 0].copy()),
+            "episode_length": torch.from_numpy(whole[:, 1].copy()),
+        },
+    )

@@ -1,0 +1,112 @@
+"""From a recipe to working parts: the world, the policy and the rest, built and fitted together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pilotage.data.batch import Batch
+from pilotage.data.piece import Bound, UsageError
+from pilotage.data.rng import Streams
+from pilotage.data.store import Fresh
+from pilotage.data.tasks import Text
+from pilotage.learn.learner import Learner, Ranks
+from pilotage.policies.base import ActingPolicy, Policy, SpeakingPolicy
+from pilotage.rollouts.base import Rollout
+from pilotage.run.recipe import Recipe
+from pilotage.samplers.uniform import Uniform
+from pilotage.worlds.base import World
+
+
+@dataclass
+class Parts:
+    """What a recipe names, built."""
+
+    recipe: Recipe
+    streams: Streams
+    world: World
+    policy: Policy
+    sampler: Uniform
+    rollout: Rollout
+    credit: dict[str, Bound]
+    store: Fresh
+    learner: Learner
+    ranks: Ranks
+
+    def credited(self, batch: Batch, progress: float) -> Batch:
+        """The batch after every link of the credit chain, in order."""
+        for link in self.credit.values():
+            batch = link(batch, policy=self.policy, progress=progress, over_ranks=self.ranks.sum)
+        return batch
+
+    def observe(self, observations: Tensor) -> None:
+        """Shows the policy's normaliser what was observed in a step."""
+        if isinstance(self.policy, ActingPolicy):
+            self.policy.observe(observations)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run needs to go on exactly."""
+        links = {n: b.function.state_dict() for n, b in self.credit.items() if hasattr(b.function, "state_dict")}
+        return {
+            "policy": dict(self.policy.state_dict()),
+            "learner": self.learner.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "rollout": self.rollout.state_dict(),
+            "world": self.world.state_dict(),
+            "credit": links,
+            "store": self.store.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.policy.load_state_dict(state["policy"])
+        self.learner.load_state_dict(state["learner"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.world.load_state_dict(state["world"])
+        self.rollout.load_state_dict(state["rollout"], self.world)
+        self.store.load_state_dict(state["store"])
+        for name, link in state["credit"].items():
+            self.credit[name].function.load_state_dict(link)  # type: ignore[attr-defined]
+
+
+def assemble(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
+    """Builds all parts of a recipe. Raises UsageError where they do not fit one another."""
+    streams = Streams(recipe.seed)
+    world = open_world(recipe)
+    policy = make_policy(recipe, world)
+    ranks = ranks or Ranks()
+    sampler = recipe.sampler.build()
+    sampler.open(world, streams)
+    return Parts(
+        recipe=recipe,
+        streams=streams,
+        world=world,
+        policy=policy,
+        sampler=sampler,
+        rollout=recipe.rollout.build(),
+        credit={name: link.bound() for name, link in recipe.credit.items()},
+        store=recipe.store.build(),
+        learner=Learner(policy, recipe.terms, streams, ranks),
+        ranks=ranks,
+    )
+
+
+def open_world(recipe: Recipe) -> World:
+    """The world a recipe names. Raises UsageError if it is none."""
+    world = recipe.world.build()
+    if not isinstance(world, World):
+        raise UsageError(f"{recipe.world.use!r} is not a world: it does not derive from pilotage.World")
+    return world
+
+
+def make_policy(recipe: Recipe, world: World) -> Policy:
+    """The policy a recipe names, freshly initialised. Raises UsageError if it does not fit the world's spaces."""
+    policy = recipe.policy.build(world.observation, world.action, seed=Streams(recipe.seed).number("policy"))
+    if not isinstance(policy, Policy):
+        raise UsageError(f"{recipe.policy.use!r} is not a policy: it does not derive from pilotage.Policy")
+    if isinstance(policy, SpeakingPolicy) != isinstance(world.action, Text):
+        speaks = "takes texts" if isinstance(world.action, Text) else "takes no texts"
+        raise UsageError(f"{type(policy).__name__} does not fit {type(world).__name__}: the world {speaks}")
+    return policy

@@ -1,0 +1,93 @@
+"""Judging a policy on held-out tasks, always the same ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotage.data.batch import Batch, Stop
+from pilotage.data.rng import Streams
+from pilotage.policies.base import Policy
+from pilotage.rollouts.episodes import Episodes
+from pilotage.rollouts.messages import Messages
+from pilotage.run.assemble import open_world
+from pilotage.run.recipe import Recipe
+from pilotage.run.statistics import cluster_bootstrap
+from pilotage.worlds.base import World
+
+SHOWN = 16  # transcripts kept per evaluation
+
+
+class Evaluator:
+    """Plays held-out tasks 0 … n-1 with a world of its own, so that training is not disturbed."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.settings = recipe.evaluation
+        self.recipe = recipe
+        self.world: World | None = None
+
+    def __call__(self, policy: Policy, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Metrics (`eval/accuracy` or `eval/return`, a 95 % interval, per-task means) and sample transcripts.
+
+        The draws depend on the step only, not on the run's seed or method: arms of a comparison see the same luck.
+        """
+        batch = self.play(policy, step)
+        items = per_task(batch, self.settings.samples)
+        known = items[np.isfinite(items)]
+        metric = f"eval/{self._world().metric}"
+        interval = cluster_bootstrap(items.reshape(-1, 1), np.random.default_rng(0))
+        found = {
+            metric: float(known.mean()) if len(known) else float("nan"),
+            "eval/low": interval.low,
+            "eval/high": interval.high,
+            "eval/items": items,
+            "eval/length": float(batch.total(batch.sampled.float()).mean()),
+            "eval/invalid": 1 - float(batch.valid.float().mean()),
+        }
+        return found, transcripts(batch)
+
+    def play(self, policy: Policy, step: int) -> Batch:
+        """The groups of all evaluation tasks."""
+        settings, world = self.settings, self._world()
+        tasks = [world.task(key, "held_out") for key in range(settings.tasks)]
+        streams = Streams(0)
+        if policy.needs_past:
+            talk = Messages(temperature=settings.temperature)
+            return talk.converse(policy, world, tasks, settings.samples, streams, "evaluate", step)
+        acting = Episodes(max_steps=settings.max_steps, greedy=settings.greedy)
+        return acting.play(policy, world, tasks, settings.samples, streams, "evaluate", step)
+
+    def _world(self) -> World:
+        if self.world is None:
+            self.world = open_world(self.recipe)
+        return self.world
+
+    def close(self) -> None:
+        """Frees the world."""
+        if self.world is not None:
+            self.world.close()
+
+
+def per_task(batch: Batch, samples: int) -> NDArray[np.float64]:
+    """[tasks] mean return of each task's valid episodes; NaN where none is valid."""
+    returns = np.where(batch.valid.numpy(), batch.returns.double().numpy(), np.nan).reshape(-1, samples)
+    counted = np.isfinite(returns).sum(1)
+    total = np.nansum(returns, axis=1)
+    return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
+
+
+def transcripts(batch: Batch) -> list[dict[str, Any]]:
+    """The first episodes as text (actions where there is no text)."""
+    shown = []
+    returns = batch.returns.tolist()
+    for i in range(min(SHOWN, len(batch))):
+        entry: dict[str, Any] = {"reward": returns[i], "stop": Stop(int(batch["stop"][i])).name.lower()}
+        entry |= {name: notes[i] for name, notes in batch.notes.items()}
+        if "answer" not in entry:
+            start, end = int(batch.offsets[i]), int(batch.offsets[i + 1])
+            actions = np.round(batch["action"][start : min(end, start + 20)].double().numpy(), 3).tolist()
+            entry["answer"] = f"{end - start} actions: {actions}{' …' if end - start > 20 else ''}"
+        shown.append(entry)
+    return shown

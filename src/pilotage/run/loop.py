@@ -1,0 +1,189 @@
+"""The loop: the only place where training happens, for every family."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pilotage.data.batch import Batch
+from pilotage.data.piece import UsageError
+from pilotage.learn.learner import Ranks, RunStopped
+from pilotage.run import checkpoint, starts
+from pilotage.run.assemble import Parts, assemble
+from pilotage.run.evaluate import Evaluator
+from pilotage.run.log import RunLog, read_recipe
+from pilotage.run.recipe import Recipe
+from pilotage.run.summary import Counters, summarise
+
+Watch = Callable[[int, Mapping[str, Any]], None]  # step, metrics: called after each step
+
+
+def train(recipe: Recipe, folder: Path, *, watch: Watch | None = None, until: int | None = None) -> Path:
+    """Trains a recipe in a new folder, with checkpoints, metrics and evaluations; returns the folder.
+
+    `until` stops (with a checkpoint) after that many steps. A start named by the recipe is made first. Raises
+    UsageError for a folder in use, RunStopped where the run cannot go on.
+    """
+    if recipe.start is not None:
+        starts.ensure(recipe.start, train_or_resume)
+    with RunLog.create(folder, recipe.to_json(), seed=recipe.seed, name=recipe.name) as log:
+        parts = assemble(recipe)
+        if recipe.start is not None:
+            starts.load_weights(parts.policy, recipe.start)
+        return _go(parts, folder, log, Counters(), 0, watch, until)
+
+
+def resume(folder: Path, *, watch: Watch | None = None, until: int | None = None) -> Path:
+    """Goes on exactly where a run's last good checkpoint stands (from the start where there is none)."""
+    recipe = Recipe.from_json(read_recipe(folder))
+    found = checkpoint.latest(folder)
+    if found is None:
+        return _restart(recipe, folder, watch, until)
+    step, state = checkpoint.load(found)
+    with RunLog.resume(folder, step) as log:
+        parts = assemble(recipe)
+        parts.load_state_dict(state["parts"])
+        return _go(parts, folder, log, Counters.from_state(state["counters"]), step, watch, until)
+
+
+def _restart(recipe: Recipe, folder: Path, watch: Watch | None, until: int | None) -> Path:
+    if recipe.start is not None:
+        starts.ensure(recipe.start, train_or_resume)
+    with RunLog.resume(folder, None) as log:
+        parts = assemble(recipe)
+        if recipe.start is not None:
+            starts.load_weights(parts.policy, recipe.start)
+        return _go(parts, folder, log, Counters(), 0, watch, until)
+
+
+def train_or_resume(recipe: Recipe, folder: Path, *, watch: Watch | None = None) -> Path:
+    """Trains, or goes on with what an earlier try left in the folder."""
+    if folder.exists() and any(folder.iterdir()):
+        if Recipe.from_json(read_recipe(folder)) != recipe:
+            raise UsageError(f"{folder} holds a run of another recipe; choose another folder")
+        return resume(folder, watch=watch)
+    return train(recipe, folder, watch=watch)
+
+
+def _go(
+    parts: Parts, folder: Path, log: RunLog, counters: Counters, step: int, watch: Watch | None, until: int | None
+) -> Path:
+    recipe = parts.recipe
+    evaluator = Evaluator(recipe)
+    torch.set_flush_denormal(True)
+    last = min(recipe.steps, until if until is not None else recipe.steps)
+    try:
+        with _asked_to_stop() as asked:
+            if step == 0:
+                log_evaluation(log, evaluator, parts, 0, watch)
+            while step < last:
+                metrics = one_step(parts, step, counters)
+                step += 1
+                log.record(step, "train", metrics)
+                if step == recipe.steps or (recipe.evaluation.every and step % recipe.evaluation.every == 0):
+                    log_evaluation(log, evaluator, parts, step, watch)
+                stop = bool(asked)
+                if step == last or stop or step % recipe.checkpoint_every == 0:
+                    checkpoint.save(folder, step, {"parts": parts.state_dict(), "counters": counters.state()})
+                if watch is not None:
+                    watch(step, metrics)
+                if stop:
+                    raise Interrupted(folder, step)
+    finally:
+        parts.world.close()
+        evaluator.close()
+    return folder
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and did, with a checkpoint."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        super().__init__(f"stopped after step {step}, checkpoint written; go on with: pilotage resume {folder}")
+
+
+def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
+    """One round of the loop: try, credit, observe, learn. Returns the step's metrics."""
+    recipe = parts.recipe
+    began = time.perf_counter()
+    progress = step / recipe.steps
+    batch = parts.rollout(
+        parts.policy, parts.world, parts.sampler.next, parts.streams, step, recipe.prompts_per_step,
+        recipe.samples_per_prompt,
+    )  # fmt: skip
+    rolled = time.perf_counter()
+    raw = batch
+    _check_rewards(recipe, raw, step)
+    batch = parts.credited(batch, progress)
+    parts.sampler.observe(batch)
+    parts.store.add(batch)
+    learnt: dict[str, float] = {}
+    for drawn in parts.store.batches():
+        learnt = parts.learner.update(drawn, step, progress)
+    if raw.columns.get("observation") is not None:
+        parts.observe(raw["observation"])
+    _check_mismatch(recipe, learnt, step)
+    ended = time.perf_counter()
+    counters.add(raw, ended - began)
+    seconds = {"seconds/rollout": rolled - began, "seconds/learn": ended - rolled}
+    return {**summarise(raw), "train/kept": len(batch) / max(len(raw), 1), **learnt, **counters.metrics(), **seconds}
+
+
+def _check_rewards(recipe: Recipe, batch: Batch, step: int) -> None:
+    if "reward" in batch and not bool(torch.isfinite(batch["reward"][batch.spread(batch.valid)]).all()):
+        raise RunStopped(f"a reward of step {step} is not finite")
+    invalid = 1 - float(batch.valid.float().mean())
+    if invalid > recipe.limits.invalid:
+        reasons = [reason for reason in batch.notes.get("reason", ()) if reason]
+        said = f", for instance: {reasons[0]}" if reasons else ""
+        raise RunStopped(
+            f"{invalid:.0%} of the episodes of step {step} are invalid (limit {recipe.limits.invalid:.0%}){said}"
+        )
+
+
+def _check_mismatch(recipe: Recipe, learnt: Mapping[str, float], step: int) -> None:
+    found = learnt.get("mismatch/kl", 0.0)
+    if found > recipe.limits.mismatch:
+        raise RunStopped(
+            f"sampler and trainer disagree at step {step}: KL {found:.3g} of their log-probs is above "
+            f"{recipe.limits.mismatch:g} (limits.mismatch)"
+        )
+
+
+def log_evaluation(log: RunLog, evaluator: Evaluator, parts: Parts, step: int, watch: Watch | None) -> None:
+    """Judges the policy on held-out tasks and writes what came out, with a sample of transcripts."""
+    metrics, transcripts = evaluator(parts.policy, step)
+    log.record(step, "eval", metrics)
+    log.transcripts(step, transcripts)
+    if watch is not None:
+        watch(step, metrics)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that fills when SIGTERM or Ctrl-C comes: the step is finished first. A second Ctrl-C stops at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not in the main thread: whoever owns it handles signals
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+__all__ = ["Interrupted", "Ranks", "RunStopped", "one_step", "resume", "train", "train_or_resume"]

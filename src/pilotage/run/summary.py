@@ -1,0 +1,72 @@
+"""What a step's record says in numbers, and what the run has used so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pilotage.credit.groups import without_signal
+from pilotage.data.batch import Batch, Stop
+
+
+@dataclass
+class Counters:
+    """Cumulative use: decisions sampled, episodes, verdicts asked for, seconds of training."""
+
+    decisions: int = 0
+    episodes: int = 0
+    verdicts: int = 0
+    seconds: float = 0.0
+
+    def add(self, batch: Batch, seconds: float) -> None:
+        """Counts one step."""
+        self.decisions += int(batch.sampled.sum())
+        self.episodes += len(batch)
+        self.verdicts += len(batch)
+        self.seconds += seconds
+
+    def metrics(self) -> dict[str, float]:
+        return {
+            "count/decisions": self.decisions,
+            "count/episodes": self.episodes,
+            "count/verdicts": self.verdicts,
+            "seconds": self.seconds,
+        }
+
+    def state(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> Counters:
+        return Counters(**state)
+
+
+def summarise(batch: Batch) -> dict[str, float]:
+    """Mean reward, lengths, stop reasons, invalid share and share of groups without a signal."""
+    valid = batch.valid
+    lengths = batch.total(batch.sampled.float())
+    found = {
+        "train/episodes": float(len(batch)),
+        "train/invalid": 1 - _mean(valid),
+        "train/length": _mean(lengths),
+        "train/cut": _mean(batch["stop"] == Stop.LENGTH),
+    }
+    if "reward" not in batch:  # demonstrations
+        return found
+    if "episode_return" in batch:  # pieces of episodes: only whole ones have a return
+        whole = torch.isfinite(batch["episode_return"]) & valid
+        if bool(whole.any()):
+            found["train/reward"] = _mean(batch["episode_return"][whole])
+            found["train/episode_length"] = _mean(batch["episode_length"][whole])
+    else:
+        found["train/reward"] = _mean(batch.returns[valid])
+    if int(batch["group"].max()) + 1 < len(batch):
+        found["train/no_signal"] = _mean(without_signal(batch))
+    return found
+
+
+def _mean(values: torch.Tensor) -> float:
+    return float(values.float().mean()) if len(values) else 0.0
