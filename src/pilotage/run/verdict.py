@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,9 +127,6 @@ def compare_runs(candidate: Sequence[RunResult], baseline: Sequence[RunResult], 
     kind = _kind(difference, len(sound), bool(broken))
     over_items = _over_items(sound, level)
     notes += _cautions(sound, difference, over_items, say)
-    chances = probability_of_improvement(
-        [run.final for run in a], [run.final for run in b], Streams(0).generator("verdict/improvement"), level=level
-    ) if sound else _unknown(level)  # fmt: skip
     return Comparison(
         metric=say.metric,
         candidate=side(name_a, a or [pair[0] for pair in pairs], level),
@@ -138,7 +135,7 @@ def compare_runs(candidate: Sequence[RunResult], baseline: Sequence[RunResult], 
         difference_over_items=over_items,
         difference_best=_difference(a, b, "best", level),
         difference_rise=_difference(a, b, "rise", level),
-        improvement=chances,
+        improvement=_improvement(a, b, level),
         kind=kind,
         verdict=_sentence(kind, name_a, name_b, difference, len(sound), broken, say),
         notes=tuple(notes),
@@ -229,6 +226,15 @@ def _over_items(pairs: Sequence[Pair], level: float) -> Interval | None:
     if known.sum() < 2:
         return None
     return hierarchical_difference(a[:, known], b[:, known], Streams(0).generator("verdict/items"), level=level)
+
+
+def _improvement(a: Sequence[RunResult], b: Sequence[RunResult], level: float) -> Interval:
+    if not a:
+        return _unknown(level)
+    values = [[run.final for run in arm] for arm in (a, b)]
+    found = probability_of_improvement(*values, Streams(0).generator("verdict/improvement"), level=level)
+    # resampling a handful of runs would say "100 to 100" whenever one side won every pair
+    return found if len(a) >= FEW else replace(found, low=-math.inf, high=math.inf)
 
 
 def _kind(difference: Interval, pairs: int, broken: bool) -> Kind:
