@@ -231,8 +231,8 @@ def _over_items(pairs: Sequence[Pair], level: float) -> Interval | None:
 def _improvement(a: Sequence[RunResult], b: Sequence[RunResult], level: float) -> Interval:
     if not a:
         return _unknown(level)
-    values = [[run.final for run in arm] for arm in (a, b)]
-    found = probability_of_improvement(*values, Streams(0).generator("verdict/improvement"), level=level)
+    x, y = ([run.final for run in arm] for arm in (a, b))
+    found = probability_of_improvement(x, y, Streams(0).generator("verdict/improvement"), level=level)
     # resampling a handful of runs would say "100 to 100" whenever one side won every pair
     return found if len(a) >= FEW else replace(found, low=-math.inf, high=math.inf)
 
