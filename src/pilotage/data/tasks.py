@@ -21,7 +21,7 @@ class Text:
 class Task:
     """One problem: what `World.reset` starts from. `key` is its number in the split; `payload` is JSON-able."""
 
-    key: int
+    key: int = 0
     split: Split = "train"
     prompt: str = ""
     answer: str = ""  # the gold answer, where there is one; never shown to the policy

@@ -1,7 +1,7 @@
 """Any registered gymnasium environment as a world: plain environments side by side, one a lane.
 
-Not gymnasium's vector environments: those reset by themselves, so that the seed of an episode is not one's own to choose
-and the true last observation has to be dug out of an info dictionary.
+Not gymnasium's vector environments: those reset by themselves, so that the seed of an episode is not ours to choose and
+the true last observation has to be dug out of an info dictionary.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class EnvironmentFailure(RuntimeError):
 
 
 def known_id(env_id: str) -> str:
-    """`env_id` if gymnasium knows it (`module:Name-v0` imports the module first). Raises UsageError with the nearest."""
+    """`env_id` if gymnasium knows it; `module:Name-v0` imports the module first. Raises UsageError with the nearest."""
     module, _, name = env_id.rpartition(":")
     if module:
         try:
@@ -48,7 +48,7 @@ class GymWorld(World):
     """The gymnasium environment `env_id`, made with `settings`; a task is a seed.
 
     Observations are [n, …] arrays: those of a Box as they are (floats as float32), those of other spaces flattened to
-    float32 [n, k]. Actions are those of `action`: floats clipped to the bounds where `clip_actions`, or integers from 0.
+    float32 [n, k]. Actions are those of `action`: integers from 0, or floats, clipped to the bounds if `clip_actions`.
     A lane whose environment raises, or gives a number that is not finite, is reported invalid, with zeros observed.
 
     Raises UsageError for an unknown id, settings the environment does not take, and spaces no policy here speaks.
@@ -150,8 +150,8 @@ class GymWorld(World):
                 self.step(action[None], [lane])
             if not np.array_equal(self._seen[lane], episode["observation"]):
                 raise EnvironmentFailure(
-                    f"{self._spec.id} with seed {task.payload['seed']} did not replay to the observation that was saved "
-                    f"after {len(episode['actions'])} actions: its steps depend on more than seed and actions"
+                    f"{self._spec.id} with seed {task.payload['seed']} did not replay to the observation saved after "
+                    f"{len(episode['actions'])} actions: its steps depend on more than seed and actions"
                 )
 
     def close(self) -> None:
@@ -177,7 +177,7 @@ class GymWorld(World):
                 found = self.encode(raw) if self._encodes else raw
                 if not np.isfinite(found).all():
                     raise ValueError("the first observation is not finite")
-                return found  # type: ignore[no-any-return]
+                return found
             except Exception as error:
                 self._discard(lane)
                 if attempt:
@@ -198,10 +198,10 @@ class GymWorld(World):
             logger.warning("%s raised in close: %s", self._spec.id, error)
 
     def _as_actions(self, actions: Any) -> Any:
-        """One entry a lane, as the environment takes it; never a view of the caller's array, since the trail keeps it."""
+        """One entry a lane, as the environment takes it; no view of the caller's array, since the trail keeps it."""
         if isinstance(self.action, spaces.Discrete):
-            taken = np.asarray(actions)
-            return (taken + self._first_action if self._first_action else taken).tolist()
+            # numpy integers, not Python's: gymnasium takes twice as long to check that one of the latter is an action
+            return np.array(actions, dtype=np.int64) + self._first_action
         if self.clip_actions:
             return np.clip(actions, self.action.low, self.action.high, dtype=self.action.dtype, casting="same_kind")
         return np.array(actions, dtype=self.action.dtype)

@@ -1,0 +1,167 @@
+"""Single-turn worlds of text: a problem, one answer, a verdict.
+
+A world of one's own says what its texts are, how a problem is drawn, and what an answer is worth:
+
+    class Echo(TextWorld):
+        observation = Text(max_tokens=5, alphabet="0123456789=")
+        action = Text(max_tokens=4, alphabet="0123456789")
+
+        def make(self, rng):
+            number = str(rng.integers(1000))
+            return Task(prompt=f"{number}=", answer=number)
+
+        def verify(self, task, answer):
+            return float(answer == task.answer)
+
+Tasks by number, disjoint splits, and a verifier that can neither hang nor crash the run come with the base class.
+Imports no torch: verifier processes load this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from pilotage.data.piece import UsageError
+from pilotage.data.rng import Streams
+from pilotage.data.tasks import Split, Task, Text, Verdict
+from pilotage.worlds.base import Outcome, World
+from pilotage.worlds.guard import Guard
+
+CACHED_TASKS = 4096
+
+
+@runtime_checkable
+class Demonstrates(Protocol):
+    """A world that can work its own problems."""
+
+    def demonstrate(self, task: Task, rng: np.random.Generator) -> str:
+        """A worked solution, as a policy would have answered; it may be wrong where a setting says so."""
+
+
+class _KeepsSettings:
+    """Remembers what it was constructed with, also where a subclass's `__init__` calls no other: the verifier process
+    makes the same world again. It stands apart so that a world's signature is that of its `__init__`."""
+
+    settings: Mapping[str, Any]
+
+    def __new__(cls, **settings: Any) -> _KeepsSettings:
+        made = super().__new__(cls)
+        made.settings = settings
+        return made
+
+
+class TextWorld(_KeepsSettings, World):
+    """Problems drawn by `make`, answers judged by `verify` in a process of its own.
+
+    seed: of the problems. A problem is held out if a hash of its prompt falls in `held_out_share`, whatever its number
+    and the seed, so no prompt is ever in both splits.
+    time_limit: seconds for one answer, after which it is invalid; None verifies in this process, without a limit.
+    """
+
+    metric: ClassVar[str] = "accuracy"
+    reward_range = (0.0, 1.0)
+    observation: Any = Text()
+    action: Any = Text()
+    seed: int = 0
+    held_out_share: float = 1 / 8
+    time_limit: float | None = 5.0
+
+    def __init__(self, *, seed: int = 0, held_out_share: float = 1 / 8, time_limit: float | None = 5.0) -> None:
+        if not 0 < held_out_share < 1:
+            raise UsageError(f"held_out_share is a share between 0 and 1, not {held_out_share}")
+        if time_limit is not None and not 0 < time_limit < math.inf:
+            raise UsageError(f"time_limit is in seconds, or None for no limit; not {time_limit}")
+        self.seed, self.held_out_share, self.time_limit = seed, held_out_share, time_limit
+
+    @abstractmethod
+    def make(self, rng: np.random.Generator) -> Task:
+        """One problem, drawn with this generator only. `key` and `split` are filled in afterwards."""
+
+    @abstractmethod
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        """What an answer is worth, in `reward_range`. Runs elsewhere; may raise or hang, which makes it invalid."""
+
+    def task(self, index: int, split: Split) -> Task:
+        """Raises UsageError if problems of this split are too rare, and where a payload is no JSON."""
+        cache = self.__dict__.setdefault("_cache", {})
+        if (index, split) not in cache:
+            if len(cache) >= CACHED_TASKS:
+                cache.clear()
+            cache[index, split] = self._draw(index, split)
+        found: Task = cache[index, split]
+        return found
+
+    def _draw(self, index: int, split: Split) -> Task:
+        streams, share = Streams(self.seed), self.held_out_share
+        limit = math.ceil(30 / min(share, 1 - share))  # a fair draw misses a split this often once in 10^13
+        for attempt in range(limit):
+            made = self.make(streams.generator(f"problem {split}", attempt, index))
+            if (_place(made.prompt) < share) == (split == "held_out"):
+                return replace(made, key=index, split=split, payload=_as_json(made.payload))
+        raise UsageError(
+            f"{type(self).__name__} has too few distinct problems: {limit} draws gave none that is "
+            f"{'held out' if split == 'held_out' else 'for training'} (held_out_share={share})"
+        )
+
+    def reset(self, tasks: Sequence[Task], lanes: Sequence[int]) -> list[str]:
+        """The prompts."""
+        self._open().update(zip(lanes, tasks, strict=True))
+        return [task.prompt for task in tasks]
+
+    def step(self, actions: Sequence[str], lanes: Sequence[int]) -> Outcome:
+        """One answer a lane; every episode ends here. Raises ValueError for a lane that was not reset."""
+        running = self._open()
+        missing = [lane for lane in lanes if lane not in running]
+        if missing:
+            raise ValueError(f"lane {missing[0]} has no running episode: reset it first")
+        verdicts = self.judge([(running.pop(lane), answer) for lane, answer in zip(lanes, actions, strict=True)])
+        count = len(verdicts)
+        return Outcome(
+            observation=[""] * count,
+            reward=np.array([v.reward if v.valid else 0.0 for v in verdicts], np.float32),
+            terminated=np.ones(count, np.bool_),
+            truncated=np.zeros(count, np.bool_),
+            invalid={i: v.reason for i, v in enumerate(verdicts) if not v.valid},
+        )
+
+    def judge(self, answers: Sequence[tuple[Task, str]]) -> list[Verdict]:
+        """A verdict on each (task, answer), through the guard."""
+        guard = self.__dict__.get("_guard")
+        if guard is None:
+            guard = self.__dict__["_guard"] = Guard(self, self.settings, self.time_limit)
+        found: list[Verdict] = guard.judge(answers)
+        return found
+
+    def close(self) -> None:
+        guard = self.__dict__.pop("_guard", None)
+        if guard is not None:
+            guard.close()
+
+    def _open(self) -> dict[int, Task]:
+        # made on demand, as the cache and the guard are: a subclass's __init__ need not call ours
+        found: dict[int, Task] = self.__dict__.setdefault("_running", {})
+        return found
+
+
+def _place(prompt: str) -> float:
+    """Where a prompt falls in [0, 1): the same on every machine and for every seed."""
+    return int.from_bytes(hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
+
+
+def _as_json(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The payload as the verifier process will see it. Raises UsageError if it is no JSON."""
+    if not payload:
+        return payload
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(payload))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the payload of a task has to be JSON: {error}") from None
+    return found
