@@ -44,7 +44,7 @@ def load_weights(policy: Policy, start: Recipe) -> None:
     found = checkpoint.latest(start_folder(start))
     if found is None:
         raise FileNotFoundError(f"the start {start.digest()} has not been made")
-    weights = checkpoint.load(found)[1]["policy"]
+    weights = checkpoint.load(found)[1]["parts"]["policy"]
     missing, unexpected = policy.load_state_dict(weights, strict=False)
     if unexpected or (weights and len(missing) == len(policy.state_dict())):
         raise ValueError(f"the start's weights do not fit the policy: {json.dumps(list(unexpected)[:3])}")
