@@ -1,0 +1,261 @@
+"""Problems of reasoning-gym, any of its data sets, judged by its own verifiers.
+
+The part of an answer that is judged is what follows the last marker (`;` in the short style), or all of it where there
+is none: a policy may work before it answers, and has one answer to give. Short sums are worked by running totals:
+
+    12+34-5=    46;41
+
+Imports no torch: verifier processes load this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import string
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from pilotage.data.piece import UsageError, nearest
+from pilotage.data.tasks import Task, Text
+from pilotage.worlds.text import TextWorld
+
+try:
+    import reasoning_gym
+    from reasoning_gym.factory import CURRICULA, DATASETS
+except ModuleNotFoundError as error:
+    raise UsageError(f'{error}: pip install "pilotage[language]"') from None
+
+INDICES = 2**31
+LISTED = 10_000  # the few data sets that list their problems, rather than draw each by its index, list this many
+SAMPLED = 64
+Style = Literal["auto", "short", "full"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Short:
+    """A compact form of a data set's question, and the characters of questions and answers."""
+
+    prompt: Callable[[Mapping[str, Any]], str]  # from the entry's metadata
+    alphabet: str
+
+
+def _expression(metadata: Mapping[str, Any]) -> str:
+    return str(metadata["expression"]).replace(" ", "") + "="
+
+
+def _numbers(metadata: Mapping[str, Any]) -> str:
+    return ",".join(str(number) for number in metadata["numbers"]) + "="
+
+
+SHORT = {
+    "basic_arithmetic": Short(_expression, string.digits + "+-*/()=;"),
+    "chain_sum": Short(_expression, string.digits + "+-=;"),
+    "gcd": Short(_numbers, string.digits + ",=;"),
+    "lcm": Short(_numbers, string.digits + ",=;"),
+    "products": Short(_expression, string.digits + "*=;"),
+    "spell_backward": Short(lambda metadata: f"{metadata['word']}=", string.ascii_letters + "=;"),
+}
+
+
+def known_dataset(name: str) -> str:
+    """`name` if reasoning-gym has it. Raises UsageError with the nearest."""
+    if name not in DATASETS:
+        raise UsageError(f"reasoning-gym has no data set {name!r}; {nearest(name, DATASETS)}")
+    return name
+
+
+class ReasoningWorld(TextWorld):
+    """Data set `dataset` of reasoning-gym, at a level of its own curriculum.
+
+    level: None, or where the data set has no curriculum 0, means the data set's defaults. settings: fields of its
+        configuration, which win over the level.
+    prompt_style: "short" is a compact form that some data sets have here (see SHORT), "full" the original question,
+        "auto" short where there is one. marker: what precedes the judged part; by default `;` in the short style.
+    answer_tokens: bound of an answer, by default derived: a little more than worked solutions take.
+    partial_credit: whether the verifier's part marks count; else only full marks are worth anything.
+    wrong_share: share of worked solutions that end wrong, after one slip that is carried on. A model started on
+        demonstrations with 0.5 to 0.6 answers rightly about as often as they do, and has something to learn.
+
+    Raises UsageError for unknown names, levels and settings.
+    """
+
+    metric: ClassVar[str] = "accuracy"
+
+    def __init__(
+        self,
+        *,
+        dataset: str = "chain_sum",
+        level: int | None = 0,
+        settings: Mapping[str, Any] | None = None,
+        prompt_style: Style = "auto",
+        marker: str | None = None,
+        answer_tokens: int | None = None,
+        partial_credit: bool = False,
+        wrong_share: float = 0.0,
+        seed: int = 0,
+        held_out_share: float = 1 / 8,
+        time_limit: float | None = 5.0,
+    ) -> None:
+        super().__init__(seed=seed, held_out_share=held_out_share, time_limit=time_limit)
+        if prompt_style not in ("auto", "short", "full"):
+            raise UsageError(f"prompt_style is auto, short or full; not {prompt_style!r}")
+        if not 0 <= wrong_share <= 1:
+            raise UsageError(f"wrong_share is a share from 0 to 1, not {wrong_share}")
+        self.dataset, self.partial_credit, self.wrong_share = known_dataset(dataset), partial_credit, wrong_share
+        if prompt_style == "short" and dataset not in SHORT:
+            raise UsageError(f"no short style for {dataset!r}; there is one for {', '.join(SHORT)}")
+        self.short = SHORT.get(dataset) if prompt_style != "full" else None
+        self.marker = marker if marker is not None else (";" if self.short else "")
+        self._answer_tokens = answer_tokens
+        self._data = _create(dataset, level, {"seed": seed % 2**32, "size": LISTED, **(settings or {})})
+        self._entries: dict[int, dict[str, Any]] = {}
+
+    def make(self, rng: np.random.Generator) -> Task:
+        index, entry = self._entry(int(rng.integers(INDICES)))
+        kept = {"answer": entry["answer"], "metadata": _needed(entry["metadata"])}
+        payload = {"index": index, "entry": kept} if _survives_json(kept) else {"index": index}
+        answer = "" if entry["answer"] is None else str(entry["answer"])
+        return Task(prompt=self._prompt(entry), answer=answer, category=self.dataset, payload=payload)
+
+    def verify(self, task: Task, answer: str) -> float:
+        """reasoning-gym's own score of the judged part. Raises RuntimeError if the problem cannot be made again."""
+        judged = answer.rpartition(self.marker)[2] if self.marker else answer
+        if task.answer.isascii() and not judged.isascii():
+            return 0.0  # its number parsers take the digits of every script
+        score = float(self._data.score_answer(judged, self._known_entry(task)))
+        return score if self.partial_credit or score >= 1.0 else 0.0
+
+    def demonstrate(self, task: Task, rng: np.random.Generator) -> str:
+        """The answer, worked where it is a short sum; `wrong_share` of them wrong. Raises UsageError without one."""
+        if not task.answer:
+            raise UsageError(f"{self.dataset} stores no answers, so it has no worked solutions")
+        wrong = bool(rng.random() < self.wrong_share)
+        if self.short and self.dataset == "chain_sum":
+            return self.marker.join(_running_totals(task.prompt, rng if wrong else None))
+        return _spoilt(task.answer, rng) if wrong else task.answer
+
+    @cached_property
+    def observation(self) -> Text:
+        """Lazy, as it draws problems, which is slow for some data sets and needless in the verifier."""
+        return self._texts[0]
+
+    @cached_property
+    def action(self) -> Text:
+        return self._texts[1]
+
+    @cached_property
+    def _texts(self) -> tuple[Text, Text]:
+        tasks = [self.task(index, "train") for index in range(SAMPLED)]
+        prompt = max(len(task.prompt) for task in tasks)
+        answer = max(len(task.answer) for task in tasks)
+        if not self.short:
+            seen = set("".join(task.prompt + task.answer for task in tasks)) | set(string.printable[:95] + "\n")
+            budget = self._answer_tokens or max(64, 2 * answer)
+            return Text(2 * prompt, "".join(sorted(seen))), Text(budget, "".join(sorted(seen)))
+        prompt, answer = prompt + prompt // 2, answer + answer // 2 + 1
+        if self.dataset == "chain_sum":
+            config = self._data.config
+            terms, width = config.max_terms, config.max_digits + bool(config.allow_negation)
+            prompt = terms * (width + 1)
+            total = len(str(terms * 10**config.max_digits)) + 1  # and a sign
+            answer = max(terms - 1, 1) * (total + len(self.marker))
+        alphabet = "".join(dict.fromkeys(self.short.alphabet + self.marker))
+        return Text(prompt, alphabet), Text(self._answer_tokens or answer, alphabet)
+
+    def _prompt(self, entry: Mapping[str, Any]) -> str:
+        return self.short.prompt(entry["metadata"]) if self.short else str(entry["question"])
+
+    def _entry(self, index: int) -> tuple[int, dict[str, Any]]:
+        """Problem `index` of the data set, or its remainder where problems are listed."""
+        try:
+            return index, self._data[index]
+        except IndexError:
+            return index % LISTED, self._data[index % LISTED]
+
+    def _known_entry(self, task: Task) -> dict[str, Any]:
+        if "entry" in task.payload:
+            return {"question": task.prompt, **task.payload["entry"]}
+        index = int(task.payload["index"])
+        if index not in self._entries:
+            if len(self._entries) >= 256:
+                self._entries.clear()
+            self._entries[index] = self._data[index]
+        if self._prompt(self._entries[index]) != task.prompt:
+            raise RuntimeError(f"problem {index} of {self.dataset} is another in this process: it is not reproducible")
+        return self._entries[index]
+
+
+def _create(dataset: str, level: int | None, settings: Mapping[str, Any]) -> Any:
+    """The data set, made by its curriculum at a level and then the settings. Raises UsageError."""
+    fields = {field.name for field in dataclasses.fields(DATASETS[dataset][1])}
+    for name in settings:
+        if name not in fields and name not in ("seed", "size"):
+            raise UsageError(f"{dataset} has no setting {name!r}; {nearest(name, fields)}")
+    chosen: dict[str, Any] = {}
+    if level is not None and dataset in CURRICULA:
+        curriculum = CURRICULA[dataset]()
+        top = max(len(attribute.levels) for attribute in curriculum.attributes.values()) - 1
+        if not 0 <= level <= top:
+            raise UsageError(f"levels of {dataset} go from 0 to {top}; not {level}")
+        curriculum.set_global_level(level)
+        generated = curriculum.generate_configuration()
+        chosen = {field.name: getattr(generated, field.name) for field in dataclasses.fields(generated)}
+    elif level:
+        raise UsageError(f"{dataset} has no curriculum, hence no level {level}; set its settings instead")
+    try:
+        return reasoning_gym.create_dataset(dataset, **{**chosen, **settings})
+    except (AssertionError, TypeError, ValueError) as error:
+        raise UsageError(f"{dataset} does not take these settings: {error}") from None
+
+
+def _needed(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata without the curriculum's note on difficulty, which no verifier reads and which is rarely JSON."""
+    return {name: value for name, value in metadata.items() if name != "difficulty"}
+
+
+def _survives_json(tree: Any) -> bool:
+    """Whether a value is the same after JSON: no tuples, no keys but texts, nothing of numpy."""
+    try:
+        return bool(json.loads(json.dumps(tree)) == tree)
+    except (TypeError, ValueError):
+        return False
+
+
+def _running_totals(prompt: str, slip: np.random.Generator | None) -> list[str]:
+    """Totals of `12+34-5=` after each operation: 46, 41. With a slip one total is off, and so are all after it."""
+    terms = _terms(prompt.removesuffix("="))
+    steps = max(len(terms) - 1, 1)
+    totals = np.cumsum(np.array(terms, dtype=object))[-steps:]
+    if slip is not None:
+        at = int(slip.integers(steps))
+        off = int(slip.choice([1, 2, 10])) * int(slip.choice([-1, 1]))
+        totals = np.concatenate([totals[:at], totals[at:] + off])
+    return [str(total) for total in totals]
+
+
+def _terms(expression: str) -> list[int]:
+    """`12+-3-5` → 12, -3, -5."""
+    terms, sign, digits = [], 1, ""
+    for character in expression + "+":
+        if character in string.digits:
+            digits += character
+            continue
+        if digits:
+            terms.append(sign * int(digits))
+            sign, digits = 1, ""
+        sign = -sign if character == "-" else sign
+    return terms
+
+
+def _spoilt(answer: str, rng: np.random.Generator) -> str:
+    """A plausible wrong answer: a number a little off, or a text with one character replaced by another of its own."""
+    try:
+        return str(int(answer) + int(rng.choice([1, 2, 10])) * int(rng.choice([-1, 1])))
+    except ValueError:
+        at = int(rng.integers(len(answer)))
+        others = sorted(set(answer) - {answer[at]}) or ["?"]
+        return answer[:at] + str(rng.choice(others)) + answer[at + 1 :]
