@@ -1,1 +1,11 @@
 """Credit: pure transforms of a batch that write named per-decision streams."""
+
+from typing import TYPE_CHECKING
+
+from pilotage.data.lazy import submodules
+
+if TYPE_CHECKING:
+    from pilotage.credit import groups as groups
+    from pilotage.credit import returns as returns
+else:
+    __getattr__ = submodules(__name__)

@@ -1,1 +1,14 @@
 """Records: batches of episodes as flat columns, tasks and verdicts."""
+
+from typing import TYPE_CHECKING
+
+from pilotage.data.lazy import submodules
+
+if TYPE_CHECKING:
+    from pilotage.data import batch as batch
+    from pilotage.data import piece as piece
+    from pilotage.data import rng as rng
+    from pilotage.data import store as store
+    from pilotage.data import tasks as tasks
+else:
+    __getattr__ = submodules(__name__)

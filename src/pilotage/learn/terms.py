@@ -1,16 +1,12 @@
 """What a learner is told to do: terms of objectives, each term with its parameters, optimiser and passes over the
-data."""
+data. Imports no torch: recipes are made of these."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
-from torch import nn
-
-from pilotage.data.piece import Piece, UsageError, piece
+from pilotage.data.piece import Piece, UsageError
 from pilotage.losses.reduce import check_reduction
 
 
@@ -26,45 +22,6 @@ class Objective:
         check_reduction(self.reduction)
 
 
-def adam(
-    parameters: Sequence[nn.Parameter],
-    *,
-    learning_rate: float = 3e-4,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
-) -> torch.optim.Optimizer:
-    """AdamW, fused. Kingma & Ba 2015; Loshchilov & Hutter 2019."""
-    return torch.optim.AdamW(
-        parameters, lr=learning_rate, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay, fused=True
-    )
-
-
-def sgd(
-    parameters: Sequence[nn.Parameter], *, learning_rate: float = 1e-2, momentum: float = 0.0
-) -> torch.optim.Optimizer:
-    """Stochastic gradient descent, with momentum if asked."""
-    return torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum)
-
-
-def constant(progress: float) -> float:
-    """A factor of 1 throughout."""
-    return 1.0
-
-
-def linear(progress: float, *, final: float = 0.0) -> float:
-    """A factor that falls on a line from 1 to `final` as progress goes from 0 to 1."""
-    return 1.0 + (final - 1.0) * progress
-
-
-def cosine(progress: float, *, final: float = 0.0, warmup: float = 0.0) -> float:
-    """A factor that rises from 0 over the share `warmup` of the run, then falls along half a cosine to `final`."""
-    if progress < warmup:
-        return progress / warmup
-    phase = (progress - warmup) / max(1.0 - warmup, 1e-12)
-    return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * phase))
-
-
 @dataclass(frozen=True)
 class Term:
     """Objectives that share an optimiser.
@@ -77,8 +34,8 @@ class Term:
 
     objectives: Mapping[str, Objective]
     parameters: str = ""
-    optimiser: Piece = field(default_factory=lambda: piece(adam))
-    schedule: Piece = field(default_factory=lambda: piece(constant))
+    optimiser: Piece = field(default_factory=lambda: Piece("pilotage.learn.optimisers:adam"))
+    schedule: Piece = field(default_factory=lambda: Piece("pilotage.learn.schedules:constant"))
     epochs: int = 1
     minibatches: int = 1
     minibatch_decisions: int | None = None

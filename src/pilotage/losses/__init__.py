@@ -1,1 +1,15 @@
 """Losses: pure functions of per-decision tensors; reduction is separate."""
+
+from typing import TYPE_CHECKING
+
+from pilotage.data.lazy import submodules
+
+if TYPE_CHECKING:
+    from pilotage.losses import imitation as imitation
+    from pilotage.losses import policy as policy
+    from pilotage.losses import reduce as reduce
+    from pilotage.losses import regularise as regularise
+    from pilotage.losses import terms as terms
+    from pilotage.losses import value as value
+else:
+    __getattr__ = submodules(__name__)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from pilotage.data.piece import UsageError
 
-Sum = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Sum = Callable[["Tensor"], "Tensor"]
 
 
 def alone(total: Tensor) -> Tensor:
@@ -43,6 +44,8 @@ def decision_weights(how: str, owner: Tensor, over_ranks: Sum = alone) -> Tensor
     Sources: token: DAPO (Yu et al. 2025, eq. 8); sequence: GRPO (Shao et al. 2024, eq. 3); constant: Dr.GRPO (Liu et
     al. 2025).
     """
+    import torch  # here, since recipes check the names of reductions and need no torch for it
+
     if how == "token":
         count = over_ranks(torch.tensor(float(len(owner)), dtype=torch.float64))
         return torch.full((len(owner),), 1.0 / max(float(count), 1.0))

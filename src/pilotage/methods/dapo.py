@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.credit.groups import drop_without_signal
+from pilotage import credit
 from pilotage.data.piece import piece
 from pilotage.methods.method import method
 from pilotage.run.recipe import Recipe
@@ -30,7 +30,7 @@ from pilotage.run.recipe import Recipe
 def dapo(base: Recipe) -> Mapping[str, Any]:
     """Three of the paper's four changes; see above for the fourth."""
     return {
-        "credit.filter": piece(drop_without_signal),
+        "credit.filter": piece(credit.groups.drop_without_signal),
         "terms.policy.objectives.policy.loss.high": 0.28,
         "terms.policy.objectives.policy.reduction": "token",
     }

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.credit.groups import Relative
+from pilotage import credit, losses
 from pilotage.data.piece import piece
 from pilotage.learn.terms import Objective
-from pilotage.losses.policy import clipped_ratio
 from pilotage.methods.method import method
 from pilotage.run.recipe import Recipe
 
@@ -32,6 +31,6 @@ from pilotage.run.recipe import Recipe
 def grpo(base: Recipe) -> Mapping[str, Any]:
     """Group mean and deviation, clipped ratio, every episode the same weight."""
     return {
-        "credit.advantage": piece(Relative, mean="group", std="group"),
-        "terms.policy.objectives.policy": Objective(piece(clipped_ratio), reduction="sequence"),
+        "credit.advantage": piece(credit.groups.Relative, mean="group", std="group"),
+        "terms.policy.objectives.policy": Objective(piece(losses.policy.clipped_ratio), reduction="sequence"),
     }

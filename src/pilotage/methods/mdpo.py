@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.credit.returns import old_distribution
+from pilotage import credit, learn, losses
 from pilotage.data.piece import piece
-from pilotage.learn.terms import Objective, Term, adam
-from pilotage.losses.policy import mirror_descent
-from pilotage.losses.value import squared_error
+from pilotage.learn.terms import Objective, Term
 from pilotage.methods.method import method
 from pilotage.run.recipe import Recipe
 
@@ -35,16 +33,16 @@ def mdpo(base: Recipe) -> Mapping[str, Any]:
     """The actor's term loses clipping, value and entropy; the critic gets a term of its own."""
     rate = base.get("terms.policy.optimiser.learning_rate")
     return {
-        "credit.previous": piece(old_distribution),
+        "credit.previous": piece(credit.returns.old_distribution),
         "terms.policy.parameters": "actor",
-        "terms.policy.objectives": {"policy": Objective(piece(mirror_descent))},
-        "terms.policy.optimiser": piece(adam, learning_rate=rate, eps=1e-5),
+        "terms.policy.objectives": {"policy": Objective(piece(losses.policy.mirror_descent))},
+        "terms.policy.optimiser": piece(learn.optimisers.adam, learning_rate=rate, eps=1e-5),
         "terms.policy.epochs": 10,
         "terms.policy.minibatches": 1,
         "terms.value": Term(
-            objectives={"value": Objective(piece(squared_error, clip=0.2))},
+            objectives={"value": Objective(piece(losses.value.squared_error, clip=0.2))},
             parameters="critic",
-            optimiser=piece(adam, learning_rate=rate),
+            optimiser=piece(learn.optimisers.adam, learning_rate=rate),
             epochs=5,
             minibatches=max(1, 1024 // 128),
             max_grad_norm=None,

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pilotage import losses
 from pilotage.data.piece import piece
-from pilotage.losses.policy import negative_aware_likelihood
 from pilotage.methods.method import method
 from pilotage.run.recipe import Recipe
 
@@ -35,4 +35,4 @@ from pilotage.run.recipe import Recipe
 )
 def nft(base: Recipe) -> Mapping[str, Any]:
     """RFT with a loss that also learns from wrong answers; `negative_weight` 0 is RFT to the bit."""
-    return {"terms.policy.objectives.policy.loss": piece(negative_aware_likelihood)}
+    return {"terms.policy.objectives.policy.loss": piece(losses.policy.negative_aware_likelihood)}

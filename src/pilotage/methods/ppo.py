@@ -12,15 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.credit import returns
+from pilotage import credit, losses, rollouts
 from pilotage.data.piece import piece
 from pilotage.learn.terms import Objective
-from pilotage.losses.policy import clipped_ratio
-from pilotage.losses.regularise import negative_entropy
-from pilotage.losses.value import squared_error
 from pilotage.methods.method import method
 from pilotage.methods.roots import speaks
-from pilotage.rollouts.window import Window
 from pilotage.run.recipe import Recipe
 
 
@@ -36,18 +32,18 @@ from pilotage.run.recipe import Recipe
 def ppo(base: Recipe) -> Mapping[str, Any]:
     """A critic, several passes of minibatches; windows where the world is one of actions."""
     speaking = speaks(base)
-    plan = {} if speaking else {"rollout": piece(Window)}
+    plan = {} if speaking else {"rollout": piece(rollouts.window.Window)}
     return {
         **plan,
         "policy.critic": True,
         "credit.advantage": None,
-        "credit.value": piece(returns.values),
-        "credit.gae": piece(returns.gae, discount=1.0 if speaking else 0.99),
-        "credit.scale": piece(returns.standardise),
+        "credit.value": piece(credit.returns.values),
+        "credit.gae": piece(credit.returns.gae, discount=1.0 if speaking else 0.99),
+        "credit.scale": piece(credit.returns.standardise),
         "terms.policy.parameters": "",
-        "terms.policy.objectives.policy": Objective(piece(clipped_ratio)),
-        "terms.policy.objectives.value": Objective(piece(squared_error), weight=0.5),
-        "terms.policy.objectives.entropy": Objective(piece(negative_entropy), weight=0.0),
+        "terms.policy.objectives.policy": Objective(piece(losses.policy.clipped_ratio)),
+        "terms.policy.objectives.value": Objective(piece(losses.value.squared_error), weight=0.5),
+        "terms.policy.objectives.entropy": Objective(piece(losses.regularise.negative_entropy), weight=0.0),
         "terms.policy.epochs": 1 if speaking else 4,
         "terms.policy.minibatches": 4,
         "terms.policy.max_grad_norm": 0.5,

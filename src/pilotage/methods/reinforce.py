@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.credit.returns import reward_to_go
+from pilotage import credit
 from pilotage.data.piece import piece
 from pilotage.methods.method import method
 from pilotage.run.recipe import Recipe
@@ -27,4 +27,4 @@ from pilotage.run.recipe import Recipe
 )
 def reinforce(base: Recipe) -> Mapping[str, Any]:
     """Returns to go as credit; the root's loss is already the policy gradient."""
-    return {"credit.advantage": piece(reward_to_go)}
+    return {"credit.advantage": piece(credit.returns.reward_to_go)}

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.credit.groups import drop_without_signal, labels
+from pilotage import credit, losses
 from pilotage.data.piece import piece
 from pilotage.learn.terms import Objective
-from pilotage.losses.imitation import labelled_likelihood
 from pilotage.methods.method import method
 from pilotage.methods.roots import speaks
 from pilotage.run.recipe import Recipe
@@ -33,8 +32,10 @@ def rft(base: Recipe) -> Mapping[str, Any]:
     """Labels in place of advantages; likelihood in place of the ratio; four optimiser steps a batch."""
     return {
         "credit.advantage": None,
-        "credit.filter": piece(drop_without_signal),
-        "credit.labels": piece(labels, scale="unit" if speaks(base) else "rank", weight="failure"),
-        "terms.policy.objectives.policy": Objective(piece(labelled_likelihood), reduction="constant(64)"),
+        "credit.filter": piece(credit.groups.drop_without_signal),
+        "credit.labels": piece(credit.groups.labels, scale="unit" if speaks(base) else "rank", weight="failure"),
+        "terms.policy.objectives.policy": Objective(
+            piece(losses.imitation.labelled_likelihood), reduction="constant(64)"
+        ),
         "terms.policy.minibatches": 4,
     }

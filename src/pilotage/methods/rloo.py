@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.credit.groups import leave_one_out
+from pilotage import credit
 from pilotage.data.piece import piece
 from pilotage.methods.method import method
 from pilotage.run.recipe import Recipe
@@ -27,4 +27,4 @@ from pilotage.run.recipe import Recipe
 )
 def rloo(base: Recipe) -> Mapping[str, Any]:
     """Replaces returns by leave-one-out advantages."""
-    return {"credit.advantage": piece(leave_one_out)}
+    return {"credit.advantage": piece(credit.groups.leave_one_out)}

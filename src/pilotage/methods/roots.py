@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pilotage import data, learn, losses, rollouts, samplers
 from pilotage.data.piece import Piece, piece
-from pilotage.data.store import Fresh
 from pilotage.data.tasks import Text
-from pilotage.learn.terms import Objective, Term, adam
-from pilotage.losses.policy import policy_gradient
-from pilotage.rollouts.episodes import Episodes
-from pilotage.rollouts.messages import Messages
+from pilotage.learn.terms import Objective, Term
 from pilotage.run.recipe import Evaluation, Recipe
-from pilotage.samplers.uniform import Uniform
 
 
 def root(world: Piece, policy: Piece, action: Any, seed: int = 0) -> Recipe:
@@ -20,20 +16,20 @@ def root(world: Piece, policy: Piece, action: Any, seed: int = 0) -> Recipe:
     credit."""
     rate = float(getattr(policy.target, "learning_rate", 3e-4))
     term = Term(
-        objectives={"policy": Objective(piece(policy_gradient))},
+        objectives={"policy": Objective(piece(losses.policy.policy_gradient))},
         parameters="actor",
-        optimiser=piece(adam, learning_rate=rate),
+        optimiser=piece(learn.optimisers.adam, learning_rate=rate),
     )
     speaking = isinstance(action, Text)
     return Recipe(
         name="root",
         world=world,
         policy=policy,
-        sampler=piece(Uniform),
-        rollout=piece(Messages) if speaking else piece(Episodes),
+        sampler=piece(samplers.uniform.Uniform),
+        rollout=piece(rollouts.messages.Messages) if speaking else piece(rollouts.episodes.Episodes),
         credit={},
         terms={"policy": term},
-        store=piece(Fresh),
+        store=piece(data.store.Fresh),
         prompts_per_step=32 if speaking else 8,
         samples_per_prompt=8,
         steps=100,
@@ -44,4 +40,4 @@ def root(world: Piece, policy: Piece, action: Any, seed: int = 0) -> Recipe:
 
 def speaks(recipe: Recipe) -> bool:
     """Whether the recipe's world is one of texts."""
-    return recipe.rollout.target is Messages
+    return recipe.rollout.target is rollouts.messages.Messages

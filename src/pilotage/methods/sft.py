@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pilotage import learn, losses, rollouts
 from pilotage.data.piece import piece
-from pilotage.learn.terms import Objective, cosine
-from pilotage.losses.imitation import likelihood
+from pilotage.learn.terms import Objective
 from pilotage.methods.method import method, stacked
 from pilotage.methods.roots import speaks
-from pilotage.rollouts.demonstrations import Demonstrations
-from pilotage.rollouts.stored import Stored
 from pilotage.run.recipe import Recipe
 
 
@@ -34,13 +32,13 @@ def sft(base: Recipe) -> Mapping[str, Any]:
     """Demonstrations in place of play, likelihood in place of the policy gradient."""
     speaking = speaks(base)
     source: dict[str, Any] = (
-        {"rollout": piece(Demonstrations), "prompts_per_step": 128, "steps": 600}
+        {"rollout": piece(rollouts.demonstrations.Demonstrations), "prompts_per_step": 128, "steps": 600}
         if speaking
-        else {"rollout": piece(Stored), "data": stacked("ppo", base), "prompts_per_step": 8}
+        else {"rollout": piece(rollouts.stored.Stored), "data": stacked("ppo", base), "prompts_per_step": 8}
     )
     return {
         **source,
         "samples_per_prompt": 1,
-        "terms.policy.objectives.policy": Objective(piece(likelihood)),
-        "terms.policy.schedule": piece(cosine, final=0.05, warmup=0.05),
+        "terms.policy.objectives.policy": Objective(piece(losses.imitation.likelihood)),
+        "terms.policy.schedule": piece(learn.schedules.cosine, final=0.05, warmup=0.05),
     }

@@ -1,1 +1,15 @@
 """Rollouts: policy, world and tasks to groups; one plan a file."""
+
+from typing import TYPE_CHECKING
+
+from pilotage.data.lazy import submodules
+
+if TYPE_CHECKING:
+    from pilotage.rollouts import base as base
+    from pilotage.rollouts import demonstrations as demonstrations
+    from pilotage.rollouts import episodes as episodes
+    from pilotage.rollouts import messages as messages
+    from pilotage.rollouts import stored as stored
+    from pilotage.rollouts import window as window
+else:
+    __getattr__ = submodules(__name__)

@@ -1,1 +1,10 @@
 """Samplers: what to try or to train on next."""
+
+from typing import TYPE_CHECKING
+
+from pilotage.data.lazy import submodules
+
+if TYPE_CHECKING:
+    from pilotage.samplers import uniform as uniform
+else:
+    __getattr__ = submodules(__name__)
