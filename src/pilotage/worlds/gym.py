@@ -13,15 +13,19 @@ from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pilotage.data.piece import UsageError, nearest
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Split, Task
 from pilotage.worlds.base import Outcome, World
+
+try:
+    import gymnasium
+    from gymnasium import spaces
+except ModuleNotFoundError as error:
+    raise UsageError(f'{error}: pip install "pilotage[control]"') from None
 
 logger = logging.getLogger(__name__)
 SEED_BITS = 30  # and one for the split: every environment takes seeds of 31 bits

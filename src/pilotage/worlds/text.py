@@ -50,11 +50,11 @@ class _KeepsSettings:
     """Remembers what it was constructed with, also where a subclass's `__init__` calls no other: the verifier process
     makes the same world again. It stands apart so that a world's signature is that of its `__init__`."""
 
-    settings: Mapping[str, Any]
+    _given: Mapping[str, Any]
 
     def __new__(cls, **settings: Any) -> _KeepsSettings:
         made = super().__new__(cls)
-        made.settings = settings
+        made._given = settings
         return made
 
 
@@ -136,7 +136,7 @@ class TextWorld(_KeepsSettings, World):
         """A verdict on each (task, answer), through the guard."""
         guard = self.__dict__.get("_guard")
         if guard is None:
-            guard = self.__dict__["_guard"] = Guard(self, self.settings, self.time_limit)
+            guard = self.__dict__["_guard"] = Guard(self, self._given, self.time_limit)
         found: list[Verdict] = guard.judge(answers)
         return found
 

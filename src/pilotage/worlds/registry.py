@@ -1,0 +1,130 @@
+"""Worlds by name: `family:name`, or an import path of one's own."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from pilotage.data.piece import Piece, UsageError, load, nearest
+from pilotage.worlds.base import World
+
+
+@dataclass(frozen=True)
+class Family:
+    """Worlds that share an adapter. `available`: whether what it adapts is installed."""
+
+    name: str
+    about: str
+    examples: tuple[str, ...]
+    package: str = ""  # what has to be installed
+    extra: str = ""  # and the extra of ours that brings it
+
+    @property
+    def available(self) -> bool:
+        return not self.package or find_spec(self.package) is not None
+
+
+FAMILIES = (
+    Family(
+        "reasoning",
+        "reasoning-gym: procedural problems in text with their own verifiers",
+        ("reasoning:chain_sum", "reasoning:products", "reasoning:countdown"),
+        "reasoning_gym",
+        "language",
+    ),
+    Family(
+        "gym",
+        "any registered gymnasium environment with Box or Discrete actions",
+        ("gym:CartPole-v1", "gym:Pendulum-v1", "gym:HalfCheetah-v5"),
+        "gymnasium",
+        "control",
+    ),
+    Family(
+        "minigrid",
+        "MiniGrid and BabyAI, observed as one flat vector",
+        ("minigrid:Empty-5x5", "minigrid:DoorKey-6x6", "minigrid:BabyAI-GoToLocal-v0"),
+        "minigrid",
+        "control",
+    ),
+    Family("tabular", "a tiny random problem whose values are known exactly", ("tabular",), "gymnasium", "control"),
+)
+
+
+def catalogue() -> list[Family]:
+    """The families of worlds, whether installed or not; imports none of them."""
+    return list(FAMILIES)
+
+
+def resolve(spec: str) -> Piece:
+    """The world a name stands for: `reasoning:chain_sum`, `gym:CartPole-v1`, `minigrid:Empty-5x5`, `tabular`, or an
+    import path `my_module:MyWorld`, found in the current directory too. Raises UsageError naming the nearest name, or
+    what to install."""
+    name, colon, rest = spec.partition(":")
+    family = next((family for family in FAMILIES if family.name == name), None)
+    if family is None:
+        if colon and (rest.isidentifier() or "." in name):
+            return _own(spec)
+        raise UsageError(_unknown(spec))
+    if not family.available:
+        raise UsageError(f'{spec} needs {family.package}: pip install "pilotage[{family.extra}]"')
+    if name != "tabular" and not rest:
+        raise UsageError(f"{name}: which one? for example {', '.join(family.examples)}")
+    return _MAKERS[name](rest)
+
+
+def _unknown(spec: str) -> str:
+    near = nearest(spec, [example for family in FAMILIES for example in family.examples])
+    if not near.startswith("did"):
+        near = f"worlds are named like {', '.join(family.examples[0] for family in FAMILIES)}."
+    return f"there is no world {spec!r}; {near} A world of your own is named my_module:MyWorld"
+
+
+def _reasoning(name: str) -> Piece:
+    from pilotage.worlds.reasoning import known_dataset
+
+    return Piece("pilotage.worlds.reasoning:ReasoningWorld", {"dataset": known_dataset(name)})
+
+
+def _gym(name: str) -> Piece:
+    from pilotage.worlds.gym import known_id
+
+    known_id(name)
+    return Piece("pilotage.worlds.gym:GymWorld", {"env_id": name})
+
+
+def _minigrid(name: str) -> Piece:
+    from pilotage.worlds.gym import known_id
+    from pilotage.worlds.minigrid import full_id
+
+    return Piece("pilotage.worlds.minigrid:MiniGridWorld", {"env_id": known_id(full_id(name))})
+
+
+def _tabular(name: str) -> Piece:
+    if name:
+        raise UsageError(f"tabular takes no name, but settings; not {name!r}")
+    return Piece("pilotage.worlds.tabular:TabularWorld")
+
+
+_MAKERS: dict[str, Callable[[str], Piece]] = {
+    "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "tabular": _tabular,
+}  # fmt: skip
+
+
+def _own(path: str) -> Piece:
+    """A world of the user's. The current directory is searched last, so that a file there cannot take the place of an
+    installed package; it stays on the path, for the run imports the world again."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    if find_spec(path.partition(":")[0].partition(".")[0]) is None:
+        raise UsageError(_unknown(path))
+    found = load(path)
+    if not (inspect.isclass(found) and issubclass(found, World)):
+        raise UsageError(f"{path!r} is not a world: it does not derive from pilotage.World")
+    if inspect.isabstract(found):
+        raise UsageError(f"{path!r} lacks {', '.join(sorted(found.__abstractmethods__))}")
+    return Piece(path)
