@@ -59,6 +59,9 @@ def recipe(
 
 def set_path(of: Recipe, path: str, value: Any) -> Recipe:
     """A recipe with a user's value at a path; texts become what the path holds. Raises UsageError."""
+    holder, _, key = path.rpartition(".")
+    if holder == "credit" and key not in of.credit and isinstance(value, str) and ":" in value:
+        return of.vary("you", {path: Piece(value)})  # a link of one's own, at the end of the chain
     full = of.resolve(path)
     return of.vary("you", {full: _fitted(full, of.get(full), value)})
 

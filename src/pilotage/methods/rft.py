@@ -25,11 +25,11 @@ from pilotage.run.recipe import Recipe
     paper="Yuan et al. 2023, arXiv 2308.01825",
     line="maximum likelihood on one's own verified answers",
     baseline="grpo",
-    parts=("credit", "loss", "reduction", "learner"),
+    parts=("credit", "loss", "reduction"),
     kind="baseline",
 )
 def rft(base: Recipe) -> Mapping[str, Any]:
-    """Labels in place of advantages; likelihood in place of the ratio; four optimiser steps a batch."""
+    """Labels in place of advantages; likelihood in place of the ratio."""
     return {
         "credit.advantage": None,
         "credit.filter": piece(credit.groups.drop_without_signal),
@@ -37,5 +37,4 @@ def rft(base: Recipe) -> Mapping[str, Any]:
         "terms.policy.objectives.policy": Objective(
             piece(losses.imitation.labelled_likelihood), reduction="constant(64)"
         ),
-        "terms.policy.minibatches": 4,
     }
