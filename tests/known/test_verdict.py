@@ -132,7 +132,7 @@ def test_rise_best_and_compute(run):
     used = found.candidate.compute
     assert (used.steps, used.decisions, used.episodes, used.verdicts, used.seconds) == (20, 3000, 160, 160, 5)
     assert "Unequal compute: nft used × 1.50 the decisions of grpo." in found.notes
-    assert ("decisions (tokens, actions)", "3 000", "2 000", "× 1.50") in found.rows()
+    assert ("decisions (tokens, actions)", "3 000", "2 000", "× 1.50") in found.compute_rows()
 
 
 def test_runs_of_different_length_are_noted(run):
@@ -175,6 +175,7 @@ def test_table_is_drawn(run):
     Console(file=out, width=140).print(found.table())
     assert "held-out accuracy, end" in out.getvalue()
     assert "+11.0 points (8.5 to 13.5)" in out.getvalue()
+    assert "reward calls" in out.getvalue()
 
 
 def test_a_run_alone_against_its_start(run):
@@ -204,7 +205,7 @@ def test_numbers_in_words():
     assert [quantity(n) for n in (0, 950, 1234, 12_345, 999_999, 4_560_000, 2e9, math.nan)] == [
         "0", "950", "1 234", "12.3 k", "1 M", "4.56 M", "2 G", "–"
     ]  # fmt: skip
-    assert [duration(s) for s in (0.5, 41, 720, 11_100)] == ["0.5 s", "41 s", "12 min", "3 h 05 min"]
+    assert [duration(s) for s in (0.5, 41, 200, 720, 11_100)] == ["0.5 s", "41 s", "3.3 min", "12 min", "3 h 05 min"]
     say = Wording("eval/accuracy")
     assert say.change(Interval(-0.00001, -0.01, 0.01)) == "0.0 points (−1.0 to 1.0)"
     assert Wording("eval/return").value(Interval(-12.345, -20, -1)) == "−12.35 (−20 to −1)"

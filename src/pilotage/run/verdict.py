@@ -72,7 +72,7 @@ class Comparison:
         return found
 
     def rows(self) -> list[tuple[str, ...]]:
-        """(what, candidate, baseline, difference) as text: the table, however it is drawn."""
+        """(what, candidate, baseline, difference) as text: what was measured, however it is drawn."""
         say, a, b = Wording(self.metric), self.candidate, self.baseline
         rows: list[tuple[str, ...]] = [
             (f"{say.name}, start", say.value(a.start), say.value(b.start), ""),
@@ -85,8 +85,11 @@ class Comparison:
             (f"{say.name}, best", say.value(a.best), say.value(b.best), say.change(self.difference_best)),
             ("rise above the start", say.change(a.rise), say.change(b.rise), say.change(self.difference_rise)),
             ("chance that a run is better", "", "", chance(self.improvement)),
-            *compute_rows([a.compute, b.compute]),
         ]
+
+    def compute_rows(self) -> list[tuple[str, ...]]:
+        """(what, candidate, baseline, ratio) as text: what one run used, in the mean."""
+        return compute_rows([self.candidate.compute, self.baseline.compute])
 
     def table(self) -> Table:
         """The rows as a table for the terminal."""
@@ -96,8 +99,10 @@ class Comparison:
         table.add_column("")
         for name in (self.candidate.name, self.baseline.name, "difference"):
             table.add_column(name, justify="right")
-        for row in self.rows():
-            table.add_row(*row)
+        for part in (self.rows(), self.compute_rows()):
+            for row in part:
+                table.add_row(*row)
+            table.add_section()
         return table
 
 
@@ -166,11 +171,11 @@ def side(name: str, runs: Sequence[RunResult], level: float = 0.95) -> Side:
 
 
 def side_rows(arm: Side, metric: str) -> list[tuple[str, ...]]:
-    """(what, value) of one arm as text."""
+    """(what, value) of what was measured of one arm, as text."""
     say = Wording(metric)
     named = {"start": arm.start, "end": arm.final, "best": arm.best}
     rows: list[tuple[str, ...]] = [(f"{say.name}, {when}", say.value(found)) for when, found in named.items()]
-    return [*rows, ("rise above the start", say.change(arm.rise)), *compute_rows([arm.compute])]
+    return [*rows, ("rise above the start", say.change(arm.rise))]
 
 
 def rise_sentence(arm: Side, metric: str) -> str:

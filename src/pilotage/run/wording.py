@@ -105,6 +105,8 @@ def duration(seconds: float) -> str:
         return "–"
     if seconds < 100:
         return f"{seconds:.3g} s"
+    if seconds < 600:
+        return f"{seconds / 60:.1f} min"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
