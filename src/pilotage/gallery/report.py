@@ -207,18 +207,21 @@ def _provenance(runs: Sequence[RunResult], out: Path) -> str:
     for run in runs:
         manifest = run.manifest
         command = " ".join(map(str, manifest.get("command", [])))
-        commit = str(manifest.get("commit") or "–")
+        commit, _, modified = str(manifest.get("commit") or "–").partition("-")
+        state = commit[:12] + (", modified" if modified else "")
+        started = str(manifest.get("started", "–")).removesuffix("+00:00").replace("T", " ")
         rows.append(
             [run.name, str(run.seed), _place(run.folder, out), str(manifest.get("started", "–")), commit, command]
         )
     head = ["run", "seed", "folder", "started (UTC)", "commit", "command"]
     versions = {f"{name} {number}" for run in runs for name, number in run.manifest.get("versions", {}).items()}
-    machines = {" ".join(map(str, run.manifest.get("platform", {}).values())) for run in runs}
+    places = [run.manifest.get("platform", {}) for run in runs]
+    machines = {f"{p.get('system')} {p.get('machine')}, {p.get('processors')} processors" for p in places}
     return (
         "<h2>Provenance</h2>"
         + table(head, rows, "Where the numbers come from", words=True)
         + f'<p class="soft">{text(", ".join(sorted(versions)))}. '
-        + f"{text('; '.join(sorted(machines)))} processors.</p>"
+        + f"{text('; '.join(sorted(machines)))}.</p>"
     )
 
 
