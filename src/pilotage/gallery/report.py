@@ -210,9 +210,7 @@ def _provenance(runs: Sequence[RunResult], out: Path) -> str:
         commit, _, modified = str(manifest.get("commit") or "–").partition("-")
         state = commit[:12] + (", modified" if modified else "")
         started = str(manifest.get("started", "–")).removesuffix("+00:00").replace("T", " ")
-        rows.append(
-            [run.name, str(run.seed), _place(run.folder, out), str(manifest.get("started", "–")), commit, command]
-        )
+        rows.append([run.name, str(run.seed), _place(run.folder, out), started, state, command])
     head = ["run", "seed", "folder", "started (UTC)", "commit", "command"]
     versions = {f"{name} {number}" for run in runs for name, number in run.manifest.get("versions", {}).items()}
     places = [run.manifest.get("platform", {}) for run in runs]
