@@ -10,6 +10,7 @@ from pilotage.data.tasks import Text
 from pilotage.policies import language, llama
 from pilotage.policies.base import Minibatch
 from pilotage.policies.language import TinyLanguageModel
+from pilotage.policies.packing import pack
 
 TEXT = Text(max_tokens=16, alphabet="abcdefgh")
 NAMES = frozenset({"logp", "entropy", "value"})
@@ -46,6 +47,10 @@ def minibatch(batch: Batch) -> Minibatch:
     )
 
 
+def rows(tokens: torch.Tensor) -> Batch:
+    return from_episodes({"action": list(tokens)}, {"group": torch.arange(len(tokens))})
+
+
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_split_is_whole(lengths, seed):
@@ -54,7 +59,7 @@ def test_split_is_whole(lengths, seed):
     found = POLICY.quantities(whole, NAMES)
     seen = []
     for part in POLICY.split(whole):
-        assert len(part.episodes) == 1 or len(part.episodes) * int(part.episodes.lengths.max()) <= 40
+        assert len(part.episodes) == 1 or part.episodes.decisions <= 40
         assert torch.equal(part["action"], whole["action"][part.index])
         assert torch.equal(part.owner, whole.owner[part.index])
         assert torch.equal(part["action"], part.episodes["action"][part.episodes.sampled])
@@ -92,12 +97,41 @@ def test_by_hand_is_transformers_in_logits_and_gradients(architecture):
     theirs.square().mean().backward()
     expected = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    mine = model.lm_head(llama.hidden(llama.fused(model, 23), tokens, keep))
+    mine = model.lm_head(llama.hidden(llama.fused(model, 23), pack(rows(tokens), keep)))
     mine.square().mean().backward()
     torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-6)
     for name, parameter in model.named_parameters():
         size = float(expected[name].abs().max())
         torch.testing.assert_close(parameter.grad / size, expected[name] / size, atol=1e-5, rtol=0)
+
+
+@given(
+    prompts=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    repeats=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_shared_prompt_is_read_once_and_changes_nothing(prompts, repeats, seed):
+    generator = torch.Generator().manual_seed(seed)
+    asked = [torch.randint(0, 11, (size,), generator=generator) for size in prompts]
+    asked = [prompt for prompt in asked for _ in range(repeats)]
+    said = [torch.randint(0, 11, (int(n),), generator=generator) for n in torch.randint(0, 20, (len(asked),))]
+    batch = from_episodes(
+        {
+            "action": [torch.cat(pair) for pair in zip(asked, said, strict=True)],
+            "sampled": [torch.arange(len(p) + len(a)) >= len(p) for p, a in zip(asked, said, strict=True)],
+        },
+        {"group": torch.arange(len(asked)) // repeats},
+    )
+    found = POLICY.quantities(minibatch(batch), NAMES)
+    for e in range(len(batch)):
+        alone = POLICY.quantities(minibatch(batch.select(torch.tensor([e]))), NAMES)
+        for name, value in alone.items():
+            torch.testing.assert_close(value, found[name][batch.owner[batch.sampled] == e], atol=1e-5, rtol=0)
+    spoke = [e for e in range(len(batch)) if len(said[e])]
+    distinct = {tuple(asked[e].tolist()) for e in spoke}
+    packed = pack(batch, batch.sampled.nonzero().squeeze(-1) - 1)
+    assert len(packed.tokens) == sum(map(len, distinct)) + sum(len(said[e]) - 1 for e in spoke)
 
 
 def test_shared_key_heads_agree_too():
@@ -106,7 +140,7 @@ def test_shared_key_heads_agree_too():
     model = language.new_model(shared | sizes | {"tie_word_embeddings": True}, "llama", 0)
     tokens = torch.randint(0, 11, (3, 9), generator=torch.Generator().manual_seed(2))
     expected = model(tokens).logits
-    mine = model.lm_head(llama.hidden(llama.fused(model, 9), tokens, torch.arange(27))).view_as(expected)
+    mine = model.lm_head(llama.hidden(llama.fused(model, 9), pack(rows(tokens), torch.arange(27)))).view_as(expected)
     torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
     engine = llama.LlamaEngine(model, 64)
     with torch.inference_mode():

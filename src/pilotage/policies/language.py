@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from pilotage.policies import generate, llama
 from pilotage.policies.base import Messages, Minibatch, SpeakingPolicy
 from pilotage.policies.characters import Characters
 from pilotage.policies.distributions import Categorical
+from pilotage.policies.packing import Packing, pack
 
 CHUNK_ABOVE = 2**24  # logits; above, they are recomputed chunk by chunk in the backward pass
 SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
@@ -45,28 +46,24 @@ def adapted(model: nn.Module) -> bool:
     return any(hasattr(module, "lora_A") for module in model.modules())
 
 
-def hidden_states(model: Any, tokens: Tensor, keep: Tensor) -> Tensor:
-    """Last hidden states [S, H] of a transformers model at the flat positions `keep` of tokens [n, T].
-
-    Rows are padded on the right, so causality alone keeps padding out and no mask is needed.
-    """
+def hidden_states(model: Any, packing: Packing) -> Tensor:
+    """Last hidden states [S, H] of a transformers model for the tokens that a packing keeps."""
+    if not packing.rectangles:
+        return model.get_input_embeddings().weight[:0]  # type: ignore[no-any-return]
     if written_by_hand(model) and not adapted(model):
-        return llama.hidden(llama.fused(model, tokens.shape[1]), tokens, keep)
-    out: Tensor = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
-    return out.flatten(0, 1)[keep]
+        return llama.hidden(llama.fused(model, packing.longest), packing)
+    found = []
+    for rectangle in packing.rectangles:
+        out = model.base_model(input_ids=packing.tokens[rectangle.index], use_cache=False).last_hidden_state
+        found.append(out.flatten(0, 1) if rectangle.own is None else out.flatten(0, 1)[rectangle.own])
+    return torch.cat(found)[packing.keep]
 
 
-def rectangle(batch: Batch, decisions: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens [E, T] padded on the right as far as is read, and the flat positions whose states precede `decisions`."""
-    column = torch.arange(batch.decisions) - batch.offsets[batch.owner]
-    before = column[decisions] - 1
-    if len(decisions) and int(before.min()) < 0:
+def preceding(batch: Batch, decisions: Tensor) -> Tensor:
+    """[S] the tokens just before these decisions. Raises ValueError where an episode starts with one."""
+    if bool((batch.offsets[batch.owner[decisions]] == decisions).any()):
         raise ValueError("the first token of an episode cannot be sampled: there is nothing before it")
-    width = int(before.max()) + 1 if len(decisions) else 1
-    tokens = torch.zeros(len(batch), width, dtype=torch.long)
-    inside = column < width
-    tokens[batch.owner[inside], column[inside]] = batch["action"][inside].long()
-    return tokens, batch.owner[decisions] * width + before
+    return decisions - 1
 
 
 def scores(hidden: Tensor, head: Tensor, bias: Tensor | None, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,9 +82,9 @@ class Critic(nn.Module):
         self.trunk = trunk
         self.head = nn.Linear(width, 1)
 
-    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
-        """[S] values of the flat positions `keep` of tokens [n, T]."""
-        return self.head(hidden_states(self.trunk, tokens, keep)).squeeze(-1)  # type: ignore[no-any-return]
+    def forward(self, packing: Packing) -> Tensor:
+        """[S] values of the tokens that a packing keeps."""
+        return self.head(hidden_states(self.trunk, packing)).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class LanguageModel(SpeakingPolicy):
@@ -163,12 +160,12 @@ class LanguageModel(SpeakingPolicy):
         if batch is None:
             raise ValueError("a language policy scores whole episodes: the minibatch has none")
         decisions = batch.sampled.nonzero().squeeze(-1)
-        tokens, keep = rectangle(batch, decisions)
+        packing = pack(batch, preceding(batch, decisions))
         found: dict[str, Any] = {}
         if "value" in names:
-            found["value"] = self._values(tokens, keep)
+            found["value"] = self._values(packing)
         if names & {"logp", "entropy", "distribution"}:
-            hidden = hidden_states(self.model, tokens, keep)
+            hidden = hidden_states(self.model, packing)
             if "distribution" in names:
                 found["distribution"] = Categorical(self.model.get_output_embeddings()(hidden))
             if names & {"logp", "entropy"}:
@@ -188,25 +185,25 @@ class LanguageModel(SpeakingPolicy):
         ]
         return torch.cat([logp for logp, _ in parts]), torch.cat([entropy for _, entropy in parts])
 
-    def _values(self, tokens: Tensor, keep: Tensor) -> Tensor:
+    def _values(self, packing: Packing) -> Tensor:
         if self.critic is None:
             raise UsageError(f"{type(self).__name__} has no critic: set critic=True")
-        return self.critic(tokens, keep)  # type: ignore[no-any-return]
+        return self.critic(packing)  # type: ignore[no-any-return]
 
     def split(self, minibatch: Minibatch) -> Iterator[Minibatch]:
-        """Parts of episodes of like length, of at most `tokens_per_microbatch` tokens with padding (or one episode).
+        """Parts of successive episodes, of at most `tokens_per_microbatch` tokens (or one episode).
 
-        Episodes without a sampled token are in no part.
+        Episodes without a sampled token are in no part. The order is kept so that groups stay together: episodes of one
+        part share their prompt's work.
         """
         batch = minibatch.episodes
         if batch is None:
             raise ValueError("a language policy scores whole episodes: the minibatch has none")
         rows_of = batch.total(batch.sampled.long())
-        starts = rows_of.cumsum(0) - rows_of
-        for chosen in buckets(batch.lengths, rows_of > 0, self.tokens_per_microbatch):
-            counts = rows_of[chosen]
-            first = torch.repeat_interleave(starts[chosen] - counts.cumsum(0) + counts, counts)
-            rows = first + torch.arange(int(counts.sum()))
+        ends = rows_of.cumsum(0)
+        for chosen in runs(batch.lengths, (rows_of > 0).nonzero().squeeze(-1), self.tokens_per_microbatch):
+            # episodes left out have no rows, so the rows of a run are a run too
+            rows = slice(int(ends[chosen[0]] - rows_of[chosen[0]]), int(ends[chosen[-1]]))
             yield Minibatch(
                 {name: column[rows] for name, column in minibatch.columns.items()},
                 minibatch.owner[rows],
@@ -218,13 +215,9 @@ class LanguageModel(SpeakingPolicy):
     def final_values(self, batch: Batch) -> Tensor:
         """[E] the critic's value after each episode's last token."""
         values = torch.zeros(len(batch))
-        for chosen in buckets(batch.lengths, batch.lengths > 0, self.tokens_per_microbatch):
+        for chosen in runs(batch.lengths, torch.arange(len(batch)), self.tokens_per_microbatch):
             part = batch.select(chosen)
-            width = int(part.lengths.max())
-            column = torch.arange(part.decisions) - part.offsets[part.owner]
-            tokens = torch.zeros(len(part), width, dtype=torch.long)
-            tokens[part.owner, column] = part["action"].long()
-            values[chosen] = self._values(tokens, torch.arange(len(part)) * width + part.lengths - 1)
+            values[chosen] = self._values(pack(part, part.offsets[1:] - 1))
         return values
 
     # ---- files
@@ -255,14 +248,16 @@ class LanguageModel(SpeakingPolicy):
         self.tokenizer.to_folder(folder)
 
 
-def buckets(lengths: Tensor, wanted: Tensor, most: int) -> Iterator[Tensor]:
-    """Indices of the wanted episodes, longest first, cut so that each part's rectangle has at most `most` tokens."""
-    order = lengths.argsort(descending=True, stable=True)
-    order = order[wanted[order]]
-    while len(order):
-        rows = max(1, most // max(1, int(lengths[order[0]])))
-        yield order[:rows]
-        order = order[rows:]
+def runs(lengths: Tensor, chosen: Tensor, most: int) -> Iterator[Tensor]:
+    """The chosen episodes in order, cut into runs of at most `most` tokens (or of one episode)."""
+    start, total = 0, 0
+    for i, length in enumerate(lengths[chosen].tolist()):
+        if total + length > most and i > start:
+            yield chosen[start:i]
+            start, total = i, 0
+        total += length
+    if start < len(chosen):
+        yield chosen[start:]
 
 
 def _left_out(policy: LanguageModel) -> dict[str, Tensor]:
@@ -312,6 +307,9 @@ def need_texts(observation: Any, action: Any) -> None:
 
 class TinyLanguageModel(LanguageModel):
     """A small character model from scratch; with the defaults and 100 characters it has 0.14M parameters."""
+
+    untrained: ClassVar[bool] = True
+    learning_rate: ClassVar[float] = 1e-3
 
     def __init__(
         self,

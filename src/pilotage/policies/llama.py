@@ -1,7 +1,8 @@
 """Llama, Qwen2 and Qwen3 by hand, on the weights of a transformers module: fewer and larger operations.
 
-Query, key and value are one product, gate and up another. Rotation pairs are made neighbours by permuting the rows of
-the query and key weights (their inner product does not change), so that a rotation is one complex multiplication.
+Query, key and value are one product, gate and up another, and the weights of the norms before them are folded in.
+Rotation pairs are made neighbours by permuting the rows of the query and key weights (their inner product does not
+change), so that a rotation is one complex multiplication.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from pilotage.policies.packing import Packing, Rectangle
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 ROTATIONS = ("default", "linear", "llama3")
@@ -24,12 +27,10 @@ class Layer:
     qkv [(h + 2k)d, H]; qk_norm [h + k, d] or None; output [H, hd]; gate_up [2M, H]; down [H, M].
     """
 
-    before: Tensor
     qkv: Tensor
     qkv_bias: Tensor | None
     qk_norm: Tensor | None
     output: Tensor
-    between: Tensor
     gate_up: Tensor
     down: Tensor
 
@@ -89,13 +90,11 @@ def fused_layer(layer: Any, heads: int, key_heads: int, size: int) -> Layer:
         both = torch.cat([attention.q_norm.weight.expand(heads, -1), attention.k_norm.weight.expand(key_heads, -1)])
         norm = paired(both.flatten(), size).view_as(both)
     return Layer(
-        before=layer.input_layernorm.weight,
-        qkv=torch.cat([paired(query, size), paired(key, size), value]),
+        qkv=torch.cat([paired(query, size), paired(key, size), value]) * layer.input_layernorm.weight,
         qkv_bias=bias,
         qk_norm=norm,
         output=matrix(attention.o_proj),
-        between=layer.post_attention_layernorm.weight,
-        gate_up=torch.cat([matrix(network.gate_proj), matrix(network.up_proj)]),
+        gate_up=torch.cat([matrix(network.gate_proj), matrix(network.up_proj)]) * layer.post_attention_layernorm.weight,
         down=matrix(network.down_proj),
     )
 
@@ -122,9 +121,27 @@ def fused(model: Any, length: int) -> Weights:
     )
 
 
-def normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root-mean-square norm over the last dimension."""
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+class _Scaled(torch.autograd.Function):
+    """Root-mean-square norm without a weight; the gradient by hand takes half the time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        y = x * scale
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        y, scale = ctx.saved_tensors
+        along = (gradients[0] * y).sum(-1, keepdim=True).div_(-y.shape[-1])
+        return torch.addcmul(gradients[0], y, along).mul_(scale), None
+
+
+def scaled(x: Tensor, eps: float) -> Tensor:
+    """x over its root mean square in the last dimension."""
+    out: Tensor = _Scaled.apply(x, eps)  # type: ignore[no-untyped-call]
+    return out
 
 
 def rotated(x: Tensor, turns: Tensor) -> Tensor:
@@ -132,20 +149,19 @@ def rotated(x: Tensor, turns: Tensor) -> Tensor:
     return torch.view_as_real(torch.view_as_complex(x.view(*x.shape[:-1], -1, 2)) * turns).flatten(-2)
 
 
-def queries_keys_values(x: Tensor, layer: Layer, weights: Weights, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """From x [n, T, H]: queries [n, T, h, d], keys and values [n, T, k, d], rotated by turns [n or 1, T, 1, d / 2]."""
-    mixed = functional.linear(normed(x, layer.before, weights.eps), layer.qkv, layer.qkv_bias)
+def rotated_heads(mixed: Tensor, layer: Layer, weights: Weights, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """From mixed […, (h + 2k)d]: queries […, h, d], keys and values […, k, d], turned by turns […, 1, d / 2]."""
     both = weights.heads + weights.key_heads
-    together, value = torch.tensor_split(mixed.view(*x.shape[:-1], -1, weights.size), (both,), dim=-2)
+    together, value = torch.tensor_split(mixed.view(*mixed.shape[:-1], -1, weights.size), (both,), dim=-2)
     if layer.qk_norm is not None:
-        together = normed(together, layer.qk_norm, weights.eps)
+        together = scaled(together, weights.eps) * layer.qk_norm
     query, key = torch.tensor_split(rotated(together, turns), (weights.heads,), dim=-2)
     return query, key, value
 
 
 def network(x: Tensor, layer: Layer, eps: float) -> Tensor:
     """x [m, H] plus the gated network's output."""
-    gate, up = functional.linear(normed(x, layer.between, eps), layer.gate_up).chunk(2, dim=-1)
+    gate, up = functional.linear(scaled(x, eps), layer.gate_up).chunk(2, dim=-1)
     return torch.addmm(x, functional.silu(gate) * up, layer.down.T)
 
 
@@ -161,19 +177,23 @@ def causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return out.transpose(1, 2).flatten(2)
 
 
-def hidden(weights: Weights, tokens: Tensor, keep: Tensor) -> Tensor:
-    """Normed hidden states [S, H] at the flat positions `keep` of tokens [n, T]; the last layer computes no others."""
-    x = functional.embedding(tokens, weights.embedding)
-    turns = weights.turns[: tokens.shape[1]].unsqueeze(-2)
+def attend(mixed: Tensor, rectangle: Rectangle, layer: Layer, weights: Weights) -> Tensor:
+    """What attention gives the tokens that a rectangle owns, from mixed [N, (h + 2k)d] of all tokens."""
+    turns = weights.turns[: rectangle.index.shape[1]].unsqueeze(-2)
+    out = causal(*rotated_heads(functional.embedding(rectangle.index, mixed), layer, weights, turns)).flatten(0, 1)
+    return out if rectangle.own is None else out.index_select(0, rectangle.own)
+
+
+def hidden(weights: Weights, packing: Packing) -> Tensor:
+    """Normed hidden states [S, H] of the tokens a packing keeps; the last layer computes no others."""
+    x = functional.embedding(packing.tokens, weights.embedding)
     for layer in weights.layers:
-        attended = causal(*queries_keys_values(x, layer, weights, turns)).flatten(0, 1)
-        flat = x.flatten(0, 1)
+        mixed = functional.linear(scaled(x, weights.eps), layer.qkv, layer.qkv_bias)
+        attended = torch.cat([attend(mixed, rectangle, layer, weights) for rectangle in packing.rectangles])
         if layer is weights.layers[-1]:
-            attended, flat = attended[keep], flat[keep]
-        flat = torch.addmm(flat, attended, layer.output.T)
-        flat = network(flat, layer, weights.eps)
-        x = flat if layer is weights.layers[-1] else flat.view(x.shape)
-    return normed(x, weights.norm, weights.eps)
+            attended, x = attended.index_select(0, packing.keep), x.index_select(0, packing.keep)
+        x = network(torch.addmm(x, attended, layer.output.T), layer, weights.eps)
+    return scaled(x, weights.eps) * weights.norm
 
 
 class LlamaEngine:
@@ -199,7 +219,8 @@ class LlamaEngine:
         x = functional.embedding(prompts, weights.embedding)
         turns = weights.turns[: self.used].unsqueeze(-2)
         for layer, (keys, values) in zip(weights.layers, self.cache, strict=True):
-            query, key, value = queries_keys_values(x, layer, weights, turns)
+            mixed = functional.linear(scaled(x, weights.eps), layer.qkv, layer.qkv_bias)
+            query, key, value = rotated_heads(mixed, layer, weights, turns)
             keys[:, :, : self.used] = key.transpose(1, 2)
             values[:, :, : self.used] = value.transpose(1, 2)
             flat = torch.addmm(x.flatten(0, 1), causal(query, key, value).flatten(0, 1), layer.output.T)
@@ -220,7 +241,8 @@ class LlamaEngine:
         turns = weights.turns[self.position].unsqueeze(-2)
         mask = None if self.mask is None else self.mask[:, None, None, : self.used]
         for layer, (keys, values) in zip(weights.layers, self.cache, strict=True):
-            query, keys[:, :, column], values[:, :, column] = queries_keys_values(x, layer, weights, turns)
+            mixed = functional.linear(scaled(x, weights.eps), layer.qkv, layer.qkv_bias)
+            query, keys[:, :, column], values[:, :, column] = rotated_heads(mixed, layer, weights, turns)
             # the heads that share a key head stand where positions usually do
             grouped = query.view(len(x), weights.key_heads, -1, weights.size)
             attended = functional.scaled_dot_product_attention(
@@ -232,4 +254,4 @@ class LlamaEngine:
 
     def _head(self, x: Tensor) -> Tensor:
         assert self.weights.head is not None  # noqa: S101
-        return functional.linear(normed(x, self.weights.norm, self.weights.eps), self.weights.head)
+        return functional.linear(scaled(x, self.weights.eps) * self.weights.norm, self.weights.head)

@@ -18,6 +18,7 @@ from pilotage.data.piece import UsageError
 from pilotage.policies import characters
 from pilotage.policies.characters import Characters
 from pilotage.policies.language import Critic, LanguageModel, Tokenizer, hidden_states, need_texts, seeded
+from pilotage.policies.packing import Packing
 
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -150,11 +151,11 @@ class PretrainedLanguageModel(LanguageModel):
             add_adapters(model, lora_rank, lora_alpha, seed)
         super().__init__(model, read_tokenizer(path, model), critic=judge, tokens_per_microbatch=tokens_per_microbatch)
 
-    def _values(self, tokens: Tensor, keep: Tensor) -> Tensor:
+    def _values(self, packing: Packing) -> Tensor:
         if not isinstance(self.critic, nn.Linear):
-            return super()._values(tokens, keep)
+            return super()._values(packing)
         with torch.no_grad():
-            hidden = hidden_states(self.model, tokens, keep)
+            hidden = hidden_states(self.model, packing)
         values: Tensor = self.critic(hidden).squeeze(-1)
         return values
 
