@@ -159,7 +159,7 @@ def test_one_run_alone(run, tmp_path):
     arm = write_runs(tmp_path / "one.html", [run("ppo", 3, 0.4, metric="eval/return")])
     words = " ".join("".join(Page((tmp_path / "one.html").read_text()).words).split())
     assert arm.seeds == (3,)
-    assert "one seed gives no interval" in words
+    assert "over held-out items; one seed)" in words
     assert "bands are 95 % intervals over held-out items" in words
 
 

@@ -156,10 +156,27 @@ def test_items_are_used_and_may_disagree(run):
         a.append(run("nft", seed, [0.1, better.mean()], items=[base, better]))
         b.append(run("grpo", seed, [0.1, base.mean()], items=[base, base]))
     found = compare(a, b)
-    assert found.kind == "better"
     assert found.difference_over_items.estimate == pytest.approx(3 / 40)
     assert found.difference_over_items.low == 0
-    assert any("With other held-out items" in note for note in found.notes)
+    assert found.kind == "no difference shown"
+    assert "interval of the difference 7.5 to 7.5 points, but over seeds and held-out items 0.0 to" in found.verdict
+
+
+def test_seeds_that_share_their_luck_show_no_rise(run):
+    """Ten items, judged by chance alone, the same chance in every seed: an interval over seeds has no width."""
+    before, after = np.array([1.0, 0, 1, 0, 1, 1, 0, 1, 0, 1]), np.array([0.0, 1, 0, 0, 1, 0, 1, 0, 0, 0])
+    folders = [run("a", s, [before.mean(), after.mean()], items=[before, after]) for s in range(3)]
+    arm = side("a", [read_run(folder) for folder in folders])
+    assert (arm.rise.low, arm.rise.high) == pytest.approx((-0.3, -0.3))
+    assert "no change shown, −30.0 points" in rise_sentence(arm, "eval/accuracy")
+
+
+def test_one_run_is_judged_over_its_items(run):
+    items = [np.zeros(50), (np.arange(50) % 2).astype(float)]
+    arm = side("a", [read_run(run("a", 0, [0.0, 0.5], items=items))])
+    text = rise_sentence(arm, "eval/accuracy")
+    assert text.startswith("a went from 0.0 to 50.0 % of held-out accuracy: a rise, +50.0 points (95 % interval ")
+    assert text.endswith("over held-out items; one seed)")
 
 
 def test_items_without_a_score_are_left_out_on_both_sides(run):
@@ -182,8 +199,8 @@ def test_a_run_alone_against_its_start(run):
     runs = [read_run(run("nft", s, [0.1, 0.5 + s / 100])) for s in range(3)]
     text = rise_sentence(side("nft", runs), "eval/accuracy")
     assert text == (
-        "nft went from 10.0 % (10.0 to 10.0) to 51.0 % (48.5 to 53.5) of held-out accuracy: "
-        "a rise, +41.0 points (38.5 to 43.5) over 3 seeds"
+        "nft went from 10.0 to 51.0 % of held-out accuracy: "
+        "a rise, +41.0 points (95 % interval 38.5 to 43.5 over seeds; 3 seeds)"
     )
     assert "one seed gives no interval" in rise_sentence(side("nft", runs[:1]), "eval/accuracy")
 

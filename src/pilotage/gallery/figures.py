@@ -27,7 +27,7 @@ POINTS = 300  # a longer training curve is averaged in blocks
 PANELS = (
     ("Reward in training", ("train/reward",)),
     ("Entropy", ("entropy",)),
-    ("Response length", ("train/length",)),
+    ("Length in decisions", ("train/length",)),
     ("Episode length", ("train/episode_length",)),
     ("Share clipped by the loss", ("clipped",)),
     ("Share cut by the length limit", ("train/cut",)),

@@ -254,7 +254,7 @@ def _list(notes: Sequence[str]) -> str:
 def _footer() -> str:
     return (
         "<p>The verdict rests on the last policies, paired by seed, with Student’s t: with a handful of seeds a "
-        "bootstrap would be too sure of itself.</p>"
+        "bootstrap would be too sure of itself. The interval over seeds and held-out items has to agree.</p>"
         "<p>The best of many evaluations flatters both sides and decides nothing.</p>"
     )
 

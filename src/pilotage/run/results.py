@@ -79,7 +79,15 @@ class RunResult:
     @property
     def items(self) -> Floats | None:
         """[held-out items] mean score of each at the last evaluation, where recorded; NaN where an item has none."""
-        found = self.evaluations[-1].get("eval/items")
+        return self._items(-1)
+
+    @property
+    def start_items(self) -> Floats | None:
+        """As `items`, of the starting policy; None where step 0 was not evaluated."""
+        return self._items(0) if self.steps[0] == 0 else None
+
+    def _items(self, place: int) -> Floats | None:
+        found = self.evaluations[place].get("eval/items")
         return None if found is None else floats(found)
 
     def axis(self, name: str) -> Floats:

@@ -1,7 +1,9 @@
 """Two lists of runs → what may be said about them: intervals on both sides, on the difference, and one sentence.
 
-The sentence rests on the held-out metric of the *last* policies, paired by seed, with Student's t. The best of many
-evaluations is reported beside it, but it flatters both sides and decides nothing.
+The sentence rests on the held-out metric of the *last* policies, paired by seed, with Student's t. Where scores of
+single items were kept, the interval over seeds and items has to agree before one side is called better: seeds judged on
+the same few items share their luck, which an interval over seeds cannot see. The best of many evaluations is reported
+beside it, but it flatters both sides and decides nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
-from pilotage.run.results import Compute, RunResult, mean_compute, read_run
+from pilotage.run.results import Compute, Floats, RunResult, mean_compute, read_run
 from pilotage.run.statistics import (
     Interval,
     hierarchical_difference,
@@ -33,12 +35,14 @@ Kind = Literal["better", "worse", "no difference shown", "undecided"]
 Pair = tuple[RunResult, RunResult]
 FEW = 5  # below this many pairs a note says what the interval rests on
 UNEQUAL = 1.1  # a ratio of compute that is worth a note
+OVER_ITEMS = "the same, over seeds and items"
 
 
 @dataclass(frozen=True)
 class Side:
     """One arm: intervals over its seeds of the held-out metric at the start, at the end, at its best evaluation, and of
-    the rise from start to end; and what one run used, in the mean."""
+    the rise from start to end (also over seeds and held-out items, where items were kept); and what one run
+    used, in the mean."""
 
     name: str
     folders: tuple[str, ...]
@@ -47,6 +51,7 @@ class Side:
     final: Interval
     best: Interval
     rise: Interval
+    rise_over_items: Interval | None
     compute: Compute
 
 
@@ -79,11 +84,12 @@ class Comparison:
             (f"{say.name}, end", say.value(a.final), say.value(b.final), say.change(self.difference)),
         ]
         if self.difference_over_items is not None:
-            rows.append(("the same, over seeds and items", "", "", say.change(self.difference_over_items)))
+            rows.append((OVER_ITEMS, "", "", say.change(self.difference_over_items)))
         return [
             *rows,
             (f"{say.name}, best", say.value(a.best), say.value(b.best), say.change(self.difference_best)),
             ("rise above the start", say.change(a.rise), say.change(b.rise), say.change(self.difference_rise)),
+            *_rise_over_items(say, a, b),
             ("chance that a run is better", "", "", chance(self.improvement)),
         ]
 
@@ -129,9 +135,9 @@ def compare_runs(candidate: Sequence[RunResult], baseline: Sequence[RunResult], 
     a, b = ([pair[i] for pair in sound] for i in (0, 1))
     difference = _difference(a, b, "final", level)
     say = Wording(next(iter(metrics)))
-    kind = _kind(difference, len(sound), bool(broken))
-    over_items = _over_items(sound, level)
-    notes += _cautions(sound, difference, over_items, say)
+    over_items = _over_items([run.items for run in a], [run.items for run in b], level)
+    kind = _kind(difference, over_items, len(sound), bool(broken))
+    notes += _cautions(sound, difference)
     return Comparison(
         metric=say.metric,
         candidate=side(name_a, a or [pair[0] for pair in pairs], level),
@@ -142,7 +148,7 @@ def compare_runs(candidate: Sequence[RunResult], baseline: Sequence[RunResult], 
         difference_rise=_difference(a, b, "rise", level),
         improvement=_improvement(a, b, level),
         kind=kind,
-        verdict=_sentence(kind, name_a, name_b, difference, len(sound), broken, say),
+        verdict=_sentence(kind, name_a, name_b, difference, over_items, len(sound), broken, say),
         notes=tuple(notes),
     )
 
@@ -166,6 +172,7 @@ def side(name: str, runs: Sequence[RunResult], level: float = 0.95) -> Side:
         interval("final"),
         interval("best"),
         interval("rise"),
+        _over_items([run.items for run in runs], [run.start_items for run in runs], level),
         mean_compute(runs),
     )
 
@@ -175,7 +182,7 @@ def side_rows(arm: Side, metric: str) -> list[tuple[str, ...]]:
     say = Wording(metric)
     named = {"start": arm.start, "end": arm.final, "best": arm.best}
     rows: list[tuple[str, ...]] = [(f"{say.name}, {when}", say.value(found)) for when, found in named.items()]
-    return [*rows, ("rise above the start", say.change(arm.rise))]
+    return [*rows, ("rise above the start", say.change(arm.rise)), *_rise_over_items(say, arm)]
 
 
 def rise_sentence(arm: Side, metric: str) -> str:
@@ -183,12 +190,34 @@ def rise_sentence(arm: Side, metric: str) -> str:
     say, n = Wording(metric), len(arm.seeds)
     if not math.isfinite(arm.rise.estimate):
         return f"{arm.name}: a run lacks a finite evaluation at its start or at its end, so no rise can be stated"
-    moved = f"{arm.name} went from {say.value(arm.start)} to {say.value(arm.final)} of {say.name}"
-    if not arm.rise.known:
-        shares = f"{say.number(arm.start.estimate)} to {say.number(arm.final.estimate)}{' %' if say.accuracy else ''}"
-        return f"{arm.name} went from {shares} of {say.name}; one seed gives no interval"
-    shown = "a rise" if arm.rise.low > 0 else "a fall" if arm.rise.high < 0 else "no change shown"
-    return f"{moved}: {shown}, {say.change(arm.rise)} over {n} seeds"
+    ends = f"{say.number(arm.start.estimate)} to {say.number(arm.final.estimate)}{' %' if say.accuracy else ''}"
+    moved = f"{arm.name} went from {ends} of {say.name}"
+    named = [("seeds", arm.rise), ("seeds and held-out items" if n > 1 else "held-out items", arm.rise_over_items)]
+    known = [(over, interval) for over, interval in named if interval is not None and interval.known]
+    if not known:
+        return f"{moved}; one seed gives no interval"
+    up, down = (all(test(interval) for _, interval in known) for test in (_above, _below))
+    shown = "a rise" if up else "a fall" if down else "no change shown"
+    intervals = "; ".join(f"{say.ends(interval)} over {over}" for over, interval in known)
+    few = "one seed" if n == 1 else f"{n} seeds"
+    gap = say.change(arm.rise).partition(" (")[0]
+    return f"{moved}: {shown}, {gap} (95 % interval {intervals}; {few})"
+
+
+def _rise_over_items(say: Wording, *arms: Side) -> list[tuple[str, ...]]:
+    found = [arm.rise_over_items for arm in arms]
+    if not any(found):
+        return []
+    texts = ["" if interval is None else say.change(interval) for interval in found]
+    return [(OVER_ITEMS, *texts, *([""] if len(arms) > 1 else []))]
+
+
+def _above(interval: Interval) -> bool:
+    return interval.low > 0
+
+
+def _below(interval: Interval) -> bool:
+    return interval.high < 0
 
 
 def _paired(candidate: Sequence[RunResult], baseline: Sequence[RunResult]) -> tuple[list[Pair], list[str]]:
@@ -219,18 +248,16 @@ def _difference(a: Sequence[RunResult], b: Sequence[RunResult], part: str, level
     return paired_difference(values[0], values[1], level)
 
 
-def _over_items(pairs: Sequence[Pair], level: float) -> Interval | None:
-    """Over seeds and held-out items, where all runs kept scores of the same number of items."""
-    tables = [[run.items for run in arm] for arm in zip(*pairs, strict=True)]
-    if not pairs or any(items is None for arm in tables for items in arm):
+def _over_items(a: Sequence[Floats | None], b: Sequence[Floats | None], level: float) -> Interval | None:
+    """Of a - b over seeds and held-out items, where all runs kept scores of the same number of items."""
+    tables = [table for arm in (a, b) for table in arm if table is not None]
+    if not tables or len(tables) < len(a) + len(b) or len({len(table) for table in tables}) > 1:
         return None
-    if len({len(items) for arm in tables for items in arm if items is not None}) != 1:
-        return None
-    a, b = (np.array(arm, dtype=np.float64) for arm in tables)
-    known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    x, y = np.array(tables[: len(a)]), np.array(tables[len(a) :])
+    known = np.isfinite(x).all(0) & np.isfinite(y).all(0)
     if known.sum() < 2:
         return None
-    return hierarchical_difference(a[:, known], b[:, known], Streams(0).generator("verdict/items"), level=level)
+    return hierarchical_difference(x[:, known], y[:, known], Streams(0).generator("verdict/items"), level=level)
 
 
 def _improvement(a: Sequence[RunResult], b: Sequence[RunResult], level: float) -> Interval:
@@ -242,14 +269,22 @@ def _improvement(a: Sequence[RunResult], b: Sequence[RunResult], level: float) -
     return found if len(a) >= FEW else replace(found, low=-math.inf, high=math.inf)
 
 
-def _kind(difference: Interval, pairs: int, broken: bool) -> Kind:
+def _kind(difference: Interval, over_items: Interval | None, pairs: int, broken: bool) -> Kind:
     if broken or pairs < 2:
         return "undecided"
-    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no difference shown"
+    asked = [difference, *([over_items] if over_items is not None else [])]
+    return "better" if all(map(_above, asked)) else "worse" if all(map(_below, asked)) else "no difference shown"
 
 
 def _sentence(
-    kind: Kind, a: str, b: str, difference: Interval, pairs: int, broken: Sequence[RunResult], say: Wording
+    kind: Kind,
+    a: str,
+    b: str,
+    difference: Interval,
+    over_items: Interval | None,
+    pairs: int,
+    broken: Sequence[RunResult],
+    say: Wording,
 ) -> str:
     if broken:
         runs = ", ".join(f"{run.name} seed {run.seed}" for run in broken)
@@ -260,25 +295,25 @@ def _sentence(
         seen = f"{a} ended {gap} {where} {b}" if difference.estimate else f"{a} and {b} ended the same"
         return f"no verdict: {seen}, but one seed each cannot tell a better method from luck"
     count = f"{'only ' if pairs == 2 else ''}{pairs} paired seeds"
+    level = f"{difference.level * 100:g} % interval"
     if kind == "no difference shown":
-        ends = f"{difference.level * 100:g} % interval of the difference {say.ends(difference)}{say.unit}, {count}"
-        return f"no difference shown: {a} minus {b} is {say.number(difference.estimate)}{say.unit} ({ends})"
+        ends = f"{level} of the difference {say.ends(difference)}{say.unit}"
+        if over_items is not None and (_above(difference) or _below(difference)):
+            ends += f", but over seeds and held-out items {say.ends(over_items)}{say.unit}"
+        return f"no difference shown: {a} minus {b} is {say.number(difference.estimate)}{say.unit} ({ends}, {count})"
     size = difference
     if kind == "worse":  # said as a positive amount
         size = Interval(-difference.estimate, -difference.high, -difference.low, difference.level)
-    return f"{a} is {kind} than {b} by {gap} ({difference.level * 100:g} % interval {say.ends(size)}, {count})"
+    return f"{a} is {kind} than {b} by {gap} ({level} {say.ends(size)}, {count})"
 
 
-def _cautions(pairs: Sequence[Pair], difference: Interval, over_items: Interval | None, say: Wording) -> list[str]:
+def _cautions(pairs: Sequence[Pair], difference: Interval) -> list[str]:
     """What a careful reader would ask."""
     notes = []
     if 2 <= len(pairs) < FEW:
         notes.append(f"{len(pairs)} seeds are few: the interval assumes that differences between seeds are normal.")
     if len(pairs) >= 2 and difference.low == difference.high:
         notes.append("All pairs differ by the same amount, so the interval over seeds has no width.")
-    settled = difference.known and (difference.low > 0 or difference.high < 0)
-    if settled and over_items is not None and over_items.low <= 0 <= over_items.high:
-        notes.append(f"With other held-out items it could be otherwise: over seeds and items {say.change(over_items)}.")
     runs = [run for pair in pairs for run in pair]
     last = sorted({int(run.steps[-1]) for run in runs})
     if len(last) > 1:
