@@ -18,21 +18,37 @@ SCOPES = ("none", "group", "batch", "running")
 def group_sums(batch: Batch, values: Tensor) -> tuple[Tensor, Tensor]:
     """[E], [E]: for each episode the sum of values over its group and the count, invalid members left out."""
     _, group = torch.unique(batch["group"], return_inverse=True)
-    valid = batch.valid.double()
+    counted = torch.where(batch.valid, values.double(), 0.0)  # what an invalid member holds may be NaN
     totals = torch.zeros(int(group.max()) + 1 if len(group) else 0, dtype=torch.float64)
     counts = totals.clone()
-    totals.index_add_(0, group, values.double() * valid)
-    counts.index_add_(0, group, valid)
+    totals.index_add_(0, group, counted)
+    counts.index_add_(0, group, batch.valid.double())
     return totals[group], counts[group]
+
+
+def moments(values: Tensor, over_ranks: Sum = alone) -> Tensor:
+    """[3] count, mean and summed squares about the mean, over all processes; squares of equal values are exactly 0."""
+    count, total = over_ranks(torch.stack([values.new_tensor(float(len(values))), values.sum()]))
+    mean = total / count.clamp(min=1)
+    return torch.stack([count, mean, over_ranks((values - mean).square().sum())])
+
+
+def merged(one: Tensor, other: Tensor) -> Tensor:
+    """[3] the moments of two sets of values together. Chan et al. 1979."""
+    count = (one[0] + other[0]).clamp(min=1)
+    gap = other[1] - one[1]
+    mean = one[1] + gap * other[0] / count
+    squares = one[2] + other[2] + gap.square() * one[0] * other[0] / count
+    return torch.stack([one[0] + other[0], mean, squares])
 
 
 class Relative:
     """Advantage of each decision: the episode's return less a mean, over a standard deviation, each at its own scope.
 
     Scopes are "none", "group", "batch" or "running" (all returns seen so far); the deviation is that of the raw
-    returns, not of the centred ones. `ddof` 1 is the sample deviation, 0 the population's. Groups of one get 0 at
-    scope "group"; invalid members enter no statistic and get 0. Writes the column `advantage` [D]. `over_ranks` sums
-    over processes.
+    returns, not of the centred ones. `ddof` 1 is the sample deviation, 0 the population's. Where the deviation's scope
+    has no spread (a group of one, equal returns) the advantage is 0; invalid members enter no statistic and get 0.
+    Writes the column `advantage` [D]. `over_ranks` sums over processes.
 
     Sources: (group, group) Shao et al. 2024; (group, none) Liu et al. 2025, Dr.GRPO; (group, batch) Lite PPO, Liu et
     al. 2025; (batch, batch) Hu 2025, REINFORCE++.
@@ -45,22 +61,18 @@ class Relative:
         if ddof not in (0, 1):
             raise UsageError(f"ddof is 0 (population) or 1 (sample), not {ddof}")
         self.mean, self.std, self.ddof, self.eps = mean, std, ddof, eps
-        self.seen = torch.zeros(3, dtype=torch.float64)  # count, sum, sum of squares of valid returns
+        self.seen = torch.zeros(3, dtype=torch.float64)  # moments of all valid returns so far
 
     def __call__(self, batch: Batch, over_ranks: Sum = alone) -> Batch:
         returns = batch.returns.double()
-        here = self._moments(returns[batch.valid])
-        of_batch = over_ranks(here)
-        self.seen = self.seen + of_batch
-        centred = returns - self._mean_of(batch, returns, of_batch)
+        of_batch = moments(returns[batch.valid], over_ranks)
+        self.seen = merged(self.seen, of_batch)
+        advantage = returns - self._mean_of(batch, returns, of_batch)
         deviation = self._deviation_of(batch, returns, of_batch)
-        advantage = centred if deviation is None else centred / (deviation + self.eps)
-        advantage = torch.where(batch.valid, advantage, torch.zeros_like(advantage))
+        if deviation is not None:
+            advantage = torch.where(deviation > 0, advantage / (deviation + self.eps), 0.0)
+        advantage = torch.where(batch.valid, advantage, 0.0)
         return batch.with_columns(advantage=batch.spread(advantage.float()))
-
-    @staticmethod
-    def _moments(values: Tensor) -> Tensor:
-        return torch.stack([torch.tensor(float(len(values)), dtype=torch.float64), values.sum(), values.square().sum()])
 
     def _mean_of(self, batch: Batch, returns: Tensor, of_batch: Tensor) -> Tensor:
         if self.mean == "group":
@@ -68,8 +80,7 @@ class Relative:
             return total / count.clamp(min=1)
         if self.mean == "none":
             return torch.zeros_like(returns)
-        count, total, _ = of_batch if self.mean == "batch" else self.seen
-        mean: Tensor = total / count.clamp(min=1)
+        mean: Tensor = (of_batch if self.mean == "batch" else self.seen)[1]
         return mean.expand_as(returns)
 
     def _deviation_of(self, batch: Batch, returns: Tensor, of_batch: Tensor) -> Tensor | None:
@@ -79,9 +90,9 @@ class Relative:
             total, count = group_sums(batch, returns)
             squares, _ = group_sums(batch, (returns - total / count.clamp(min=1)).square())
             return (squares / (count - self.ddof).clamp(min=1)).sqrt()
-        count, total, squares = of_batch if self.std == "batch" else self.seen
-        variance: Tensor = (squares - total.square() / count.clamp(min=1)) / (count - self.ddof).clamp(min=1)
-        return variance.clamp(min=0).sqrt().expand_as(returns)
+        count, _, squares = of_batch if self.std == "batch" else self.seen
+        deviation: Tensor = (squares / (count - self.ddof).clamp(min=1)).sqrt()
+        return deviation.expand_as(returns)
 
     def state_dict(self) -> dict[str, Any]:
         """What "running" scopes have seen."""

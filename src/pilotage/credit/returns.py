@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pilotage.credit.groups import moments
 from pilotage.data.batch import Batch
+from pilotage.losses.reduce import Sum, alone
 from pilotage.policies.base import Policy, rows_of
 
 
@@ -40,7 +42,10 @@ def values(batch: Batch, policy: Policy) -> Batch:
     """
     with torch.no_grad():
         value = score(batch, policy, "value")
-        final = torch.where(batch["terminated"], 0.0, policy.final_values(batch))
+        final = torch.zeros(len(batch))
+        cut = ~batch["terminated"]
+        if bool(cut.any()):
+            final[cut] = policy.final_values(batch.select(cut))
     return batch.with_columns(value=value).with_episode(final_value=final)
 
 
@@ -105,11 +110,15 @@ def _rewards_at_sampled(batch: Batch, chosen: Tensor) -> Tensor:
     return out.index_add_(0, position[same], batch["reward"][same])
 
 
-def standardise(batch: Batch, *, eps: float = 1e-8) -> Batch:
-    """`advantage` [D] less its mean over its sample deviation, both over all sampled decisions of the batch."""
-    advantage = batch["advantage"]
-    chosen = advantage[batch.sampled & batch.spread(batch.valid)]
-    if len(chosen) < 2:
+def standardise(batch: Batch, over_ranks: Sum = alone, *, eps: float = 1e-8) -> Batch:
+    """`advantage` [D] less its mean over its sample deviation, both over all sampled decisions of the batch.
+
+    Statistics leave out invalid episodes; where all advantages are equal they become 0. `over_ranks` sums over
+    processes.
+    """
+    advantage = batch["advantage"].double()
+    count, mean, squares = moments(advantage[batch.sampled & batch.spread(batch.valid)], over_ranks)
+    if count < 2:
         return batch
-    scaled = (advantage - chosen.mean()) / (chosen.std() + eps)
-    return batch.with_columns(advantage=torch.where(batch.sampled, scaled, torch.zeros_like(scaled)))
+    scaled = (advantage - mean) / ((squares / (count - 1)).sqrt() + eps)
+    return batch.with_columns(advantage=torch.where(batch.sampled, scaled, 0.0).float())

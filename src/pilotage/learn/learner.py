@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,6 +46,10 @@ class Tally:
     def add(self, name: str, value: float, count: float = 1.0) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + value * count
         self.counts[name] = self.counts.get(name, 0.0) + count
+
+    def count(self, name: str) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + 1.0
+        self.counts[name] = 1.0
 
     def means(self) -> dict[str, float]:
         return {name: total / max(self.counts[name], 1e-12) for name, total in self.sums.items()}
@@ -116,7 +121,7 @@ class Learner:
 
     def _minibatches(self, active: ActiveTerm, everything: Minibatch, step: int, epoch: int) -> Iterator[Minibatch]:
         """Optimiser steps of one pass, shuffled by (term, step, epoch); a single one is taken whole, in order."""
-        term, size = active.term, len(everything)
+        term, size = active.term, self._over_ranks(len(everything))
         if size == 0:
             return
         count = term.minibatches
@@ -125,19 +130,20 @@ class Learner:
         if count == 1:
             yield everything
             return
+        # every process takes `count` steps, if need be some without data: the others wait for its gradients
         generator = self.streams.generator(f"minibatches/{active.name}", step, epoch)
         if everything.episodes is not None:
             order = torch.from_numpy(generator.permutation(len(everything.episodes)))
-            for part in order.tensor_split(min(count, len(order))):
+            for part in order.tensor_split(count):
                 yield rows_of(everything.episodes.select(part), needs_past=True)
             return
-        shuffled = torch.from_numpy(generator.permutation(size))
-        columns = {name: column[shuffled] for name, column in everything.columns.items()}
-        owner = everything.owner[shuffled]
-        for part in torch.arange(size).tensor_split(min(count, size)):
-            start, end = int(part[0]), int(part[-1]) + 1
-            cut = {name: column[start:end] for name, column in columns.items()}
-            yield Minibatch(cut, owner[start:end], torch.arange(end - start))
+        shuffled = torch.from_numpy(generator.permutation(len(everything)))
+        for part in shuffled.tensor_split(count):
+            cut = {name: column[part] for name, column in everything.columns.items()}
+            yield Minibatch(cut, everything.owner[part], torch.arange(len(part)))
+
+    def _over_ranks(self, number: float) -> float:
+        return float(self.ranks.sum(torch.tensor(float(number), dtype=torch.float64)))
 
     def _step(
         self,
@@ -157,22 +163,23 @@ class Learner:
         }
         active.optimiser.zero_grad(set_to_none=True)
         heard = _audible(minibatch, active.silent_column)
-        if heard is None:
-            tally.add("skipped_steps", 1.0)
+        if self._over_ranks(heard is not None) == 0:
+            tally.count("skipped_steps")
             return 0
         total = 0.0
-        for part in self.policy.split(heard):
+        for part in self.policy.split(heard) if heard is not None else ():
             quantities = self.policy.quantities(part, active.asks)
             loss = self._loss(active, part, quantities, weights, progress, tally, report)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             if first and "logp" in quantities and "behaviour_logp" in part:
                 _mismatch(tally, part["behaviour_logp"], quantities["logp"].detach())
-        if total != total or total in (float("inf"), float("-inf")):
+        total = self._over_ranks(total)
+        if not math.isfinite(total):
             raise RunStopped(f"the loss of term {active.name!r} is {total} at step {step}")
         self.ranks.sum_gradients(active.parameters)
         norm = active.clip()
-        if norm != norm or norm == float("inf"):
+        if not math.isfinite(norm):
             raise RunStopped(f"the gradient of term {active.name!r} is {norm} at step {step}")
         active.optimiser.step()
         tally.add(f"{active.name}/loss", total)

@@ -9,6 +9,7 @@ recipe (`data`; PPO by default), of which the half with the highest returns is k
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pilotage import learn, losses, rollouts
@@ -34,11 +35,17 @@ def sft(base: Recipe) -> Mapping[str, Any]:
     source: dict[str, Any] = (
         {"rollout": piece(rollouts.demonstrations.Demonstrations), "prompts_per_step": 128, "steps": 600}
         if speaking
-        else {"rollout": piece(rollouts.stored.Stored), "data": stacked("ppo", base), "prompts_per_step": 8}
+        else {
+            "rollout": piece(rollouts.stored.Stored),
+            "data": stacked("ppo", replace(base, seed=0)),  # one record for all seeds
+            "prompts_per_step": 8,
+        }
     )
     return {
         **source,
         "samples_per_prompt": 1,
         "terms.policy.objectives.policy": Objective(piece(losses.imitation.likelihood)),
+        # a likelihood bears ten times the rate that reinforcement from few samples does
+        "terms.policy.optimiser.learning_rate": 10 * base.get("terms.policy.optimiser.learning_rate"),
         "terms.policy.schedule": piece(learn.schedules.cosine, final=0.05, warmup=0.05),
     }

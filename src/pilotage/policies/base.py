@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.data.batch import Batch
+from pilotage.data.piece import UsageError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,12 @@ class Minibatch:
         return len(self.owner)
 
     def per_episode(self, values: Tensor) -> Tensor:
-        """[S] → [S]: each row gets the sum over its episode's rows. Whole episodes only (`Policy.needs_past`)."""
+        """[S] → [S]: each row gets the sum over its episode's rows.
+
+        Raises UsageError where minibatches are not made of whole episodes (`Policy.needs_past`).
+        """
+        if self.episodes is None:
+            raise UsageError("sums over an episode need a policy that scores whole episodes; this one scores decisions")
         _, episode = torch.unique(self.owner, return_inverse=True)
         totals = values.new_zeros(int(episode.max()) + 1 if len(episode) else 0)
         return totals.index_add(0, episode, values)[episode]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from pilotage.data.batch import Batch
+from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.policies.base import Policy
 from pilotage.rollouts.base import NextTask, Rollout
@@ -15,16 +18,19 @@ class Stored(Rollout):
     """`prompts` recorded episodes, drawn with replacement by the step's own stream.
 
     The record is made by the recipe's `data`: its final policy plays `episodes` episodes, and the share `keep` with the
-    highest returns is kept.
+    highest returns is kept. Raises UsageError for fewer than one episode, or a share outside (0, 1].
     """
 
     def __init__(self, *, episodes: int = 32, keep: float = 0.5) -> None:
+        if episodes < 1 or not 0 < keep <= 1:
+            raise UsageError(f"at least one episode, and a share above 0 and up to 1; not {episodes} and {keep}")
         self.episodes, self.keep = episodes, keep
         self.record: Batch | None = None
 
     def open(self, record: Batch) -> None:
-        """Says what to draw from."""
-        self.record = record
+        """Says what to draw from. Log-probs of the policy that played it are left out: they are not this policy's."""
+        own = {name: column for name, column in record.columns.items() if name != "behaviour_logp"}
+        self.record = replace(record, columns=own)
 
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int

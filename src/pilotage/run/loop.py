@@ -14,6 +14,7 @@ import torch
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.learn.learner import Ranks, RunStopped
+from pilotage.rollouts.stored import Stored
 from pilotage.run import checkpoint, starts
 from pilotage.run.assemble import Parts, assemble
 from pilotage.run.evaluate import Evaluator
@@ -30,13 +31,8 @@ def train(recipe: Recipe, folder: Path, *, watch: Watch | None = None, until: in
     `until` stops (with a checkpoint) after that many steps. A start named by the recipe is made first. Raises
     UsageError for a folder in use, RunStopped where the run cannot go on.
     """
-    if recipe.start is not None:
-        starts.ensure(recipe.start, train_or_resume)
     with RunLog.create(folder, recipe.to_json(), seed=recipe.seed, name=recipe.name) as log:
-        parts = assemble(recipe)
-        if recipe.start is not None:
-            starts.load_weights(parts.policy, recipe.start)
-        return _go(parts, folder, log, Counters(), 0, watch, until)
+        return _go(_fresh(recipe), folder, log, Counters(), 0, watch, until)
 
 
 def resume(folder: Path, *, watch: Watch | None = None, until: int | None = None) -> Path:
@@ -44,22 +40,35 @@ def resume(folder: Path, *, watch: Watch | None = None, until: int | None = None
     recipe = Recipe.from_json(read_recipe(folder))
     found = checkpoint.latest(folder)
     if found is None:
-        return _restart(recipe, folder, watch, until)
+        with RunLog.resume(folder, None) as log:
+            return _go(_fresh(recipe), folder, log, Counters(), 0, watch, until)
     step, state = checkpoint.load(found)
+    parts = _opened(recipe)
+    parts.load_state_dict(state["parts"])
     with RunLog.resume(folder, step) as log:
-        parts = assemble(recipe)
-        parts.load_state_dict(state["parts"])
         return _go(parts, folder, log, Counters.from_state(state["counters"]), step, watch, until)
 
 
-def _restart(recipe: Recipe, folder: Path, watch: Watch | None, until: int | None) -> Path:
+def _fresh(recipe: Recipe) -> Parts:
+    """The parts as they are before the first step, with the weights of the start."""
     if recipe.start is not None:
         starts.ensure(recipe.start, train_or_resume)
-    with RunLog.resume(folder, None) as log:
-        parts = assemble(recipe)
-        if recipe.start is not None:
-            starts.load_weights(parts.policy, recipe.start)
-        return _go(parts, folder, log, Counters(), 0, watch, until)
+    parts = _opened(recipe)
+    if recipe.start is not None:
+        starts.load_weights(parts.policy, recipe.start)
+    return parts
+
+
+def _opened(recipe: Recipe) -> Parts:
+    """The parts, with the record that a stored rollout draws from."""
+    parts = assemble(recipe)
+    if recipe.data is not None:
+        if not isinstance(parts.rollout, Stored):
+            raise UsageError(f"{recipe.rollout.use!r} takes no data; use pilotage.rollouts.stored:Stored, or data=none")
+        parts.rollout.open(starts.ensure_data(recipe.data, parts.rollout, train_or_resume))
+    elif isinstance(parts.rollout, Stored):
+        raise UsageError("the stored rollout needs data: the recipe whose policy plays the episodes")
+    return parts
 
 
 def train_or_resume(recipe: Recipe, folder: Path, *, watch: Watch | None = None) -> Path:
@@ -149,7 +158,7 @@ def _check_rewards(recipe: Recipe, batch: Batch, step: int) -> None:
 
 def _check_mismatch(recipe: Recipe, learnt: Mapping[str, float], step: int) -> None:
     found = learnt.get("mismatch/kl", 0.0)
-    if found > recipe.limits.mismatch:
+    if not found <= recipe.limits.mismatch:  # so that NaN stops it too
         raise RunStopped(
             f"sampler and trainer disagree at step {step}: KL {found:.3g} of their log-probs is above "
             f"{recipe.limits.mismatch:g} (limits.mismatch)"

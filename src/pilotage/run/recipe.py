@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,8 @@ from pilotage.data.piece import Piece, UsageError, nearest
 from pilotage.learn.terms import Objective, Term
 
 SCHEMA = 1
+FLOAT = "$float"
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Evaluation:
     greedy: bool = False
     max_steps: int = 1000
 
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "evaluation.", "every", "temperature")
+        _at_least(self, 1, "evaluation.", "tasks", "samples", "max_steps")
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -42,6 +49,9 @@ class Limits:
 
     mismatch: float = 1e-2
     invalid: float = 0.5
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "limits.", "mismatch", "invalid")
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,9 @@ class Recipe:
     evaluation: Evaluation = field(default_factory=Evaluation)
     limits: Limits = field(default_factory=Limits)
     changed: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "", "prompts_per_step", "samples_per_prompt", "steps", "checkpoint_every")
 
     def vary(self, by: str, changes: Mapping[str, Any], *, among: frozenset[str] = frozenset()) -> Recipe:
         """This recipe with the values at dotted paths replaced, remembered as set by `by`.
@@ -134,9 +147,7 @@ class Recipe:
 
     def digest(self) -> str:
         """A hash of everything that can change what is learnt (not of when it is judged or saved)."""
-        tree = self.to_json()
-        for aside in ("name", "evaluation", "checkpoint_every", "changed"):
-            tree.pop(aside)
+        tree = _identity(self.to_json())
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -148,6 +159,18 @@ def difference(a: Recipe, b: Recipe) -> list[tuple[str, Any, Any]]:
         for path in sorted(left.keys() | right.keys())
         if path != "name" and left.get(path) != right.get(path)
     ]
+
+
+def _identity(tree: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in tree.items() if k not in ("name", "evaluation", "checkpoint_every", "changed")}
+    return {**kept, **{k: _identity(kept[k]) for k in ("start", "data") if kept[k] is not None}}
+
+
+def _at_least(of: Any, least: int, where: str, *names: str) -> None:
+    """Raises UsageError for a field below its least value; NaN is below everything."""
+    for name in names:
+        if not getattr(of, name) >= least:
+            raise UsageError(f"{where}{name} is at least {least}, not {getattr(of, name)}")
 
 
 def _under(path: str, depth: int) -> str:
@@ -216,6 +239,8 @@ def _encode(value: Any) -> Any:
         return {k: _encode(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_encode(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {FLOAT: str(value)}  # JSON has no infinity
     return value
 
 
@@ -240,7 +265,12 @@ def _decode(kind: Any, tree: Any, where: str) -> Any:
         if missing:
             raise UsageError(f"{where} lacks {', '.join(missing)}")
         return kind(**{k: _decode(hints[k], v, f"{where}.{k}") for k, v in tree.items()})  # type: ignore[operator]
-    return _settled(tree)
+    found = _settled(tree)
+    if kind is float and type(found) is int:
+        return float(found)
+    if isinstance(kind, type) and not (isinstance(found, kind) and isinstance(found, bool) == (kind is bool)):
+        raise UsageError(f"{where} takes {KINDS.get(kind, kind.__name__)}, not {tree!r}")
+    return found
 
 
 def _needed(of: dataclasses.Field[Any]) -> bool:
@@ -252,5 +282,5 @@ def _settled(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_settled(v) for v in value)
     if isinstance(value, dict):
-        return {k: _settled(v) for k, v in value.items()}
+        return float(value[FLOAT]) if value.keys() == {FLOAT} else {k: _settled(v) for k, v in value.items()}
     return value

@@ -1,15 +1,31 @@
-"""Starts: warm-started weights that a recipe names as another recipe, made once and shared by its hash."""
+"""Starts and data: weights and records that a recipe names as another recipe, made once and shared by its hash.
+
+CACHE/starts/DIGEST   the run that made a start, or whose policy played the data
+      data/DIGEST     records, DIGEST being that of the recipe and of what was kept
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from pilotage.data.batch import Batch
 from pilotage.policies.base import Policy
+from pilotage.rollouts.episodes import Episodes
+from pilotage.rollouts.messages import Messages
+from pilotage.rollouts.stored import Stored
 from pilotage.run import checkpoint
+from pilotage.run.assemble import Parts, assemble
 from pilotage.run.recipe import Recipe
+
+Train = Callable[[Recipe, Path], object]  # goes on with what is in the folder
 
 
 def cache_folder() -> Path:
@@ -28,11 +44,12 @@ def is_made(start: Recipe) -> bool:
     return found is not None and checkpoint.load(found)[0] >= start.steps
 
 
-def ensure(start: Recipe, train: Callable[[Recipe, Path], object]) -> Path:
-    """The run folder of a start, trained first (or further) if need be; `train` goes on from what is there."""
+def ensure(start: Recipe, train: Train) -> Path:
+    """The run folder of a start, trained first (or further) if need be. Other processes that want it wait."""
     folder = start_folder(start)
-    if not is_made(start):
-        train(start, folder)
+    with _alone(folder):
+        if not is_made(start):
+            train(start, folder)
     return folder
 
 
@@ -41,10 +58,77 @@ def load_weights(policy: Policy, start: Recipe) -> None:
 
     Raises ValueError if none of the start's weights fit.
     """
-    found = checkpoint.latest(start_folder(start))
-    if found is None:
-        raise FileNotFoundError(f"the start {start.digest()} has not been made")
-    weights = checkpoint.load(found)[1]["parts"]["policy"]
+    weights = _state(start)["policy"]
     missing, unexpected = policy.load_state_dict(weights, strict=False)
     if unexpected or (weights and len(missing) == len(policy.state_dict())):
         raise ValueError(f"the start's weights do not fit the policy: {json.dumps(list(unexpected)[:3])}")
+
+
+def ensure_data(data: Recipe, plan: Stored, train: Train) -> Batch:
+    """The record a stored rollout draws from, made first if need be: the data recipe is trained, its final policy plays
+    training tasks, and the best of what it played is kept as `plan` says. Raises ValueError if no episode is valid."""
+    settings = {"episodes": plan.episodes, "keep": plan.keep}
+    name = hashlib.sha256(json.dumps([data.digest(), settings]).encode()).hexdigest()[:16]
+    folder = cache_folder() / "data" / name
+    ensure(data, train)
+    with _alone(folder):
+        found = checkpoint.latest(folder)
+        if found is None:
+            found = checkpoint.save(folder, 0, vars_of(_recorded(data, plan)))
+    return Batch(**checkpoint.load(found)[1])
+
+
+def vars_of(batch: Batch) -> dict[str, Any]:
+    """A batch as a state tree, from which `Batch(**tree)` makes it again."""
+    notes = {name: list(values) for name, values in batch.notes.items()}
+    return {
+        "offsets": batch.offsets,
+        "columns": dict(batch.columns),
+        "episode": dict(batch.episode),
+        "notes": notes,
+    }
+
+
+def _recorded(data: Recipe, plan: Stored) -> Batch:
+    parts = assemble(data)
+    try:
+        parts.policy.load_state_dict(_state(data)["policy"])
+        played = _play(parts, plan.episodes)
+    finally:
+        parts.world.close()
+    return best(played.select(played.valid), plan.keep)
+
+
+def _play(parts: Parts, episodes: int) -> Batch:
+    """One episode on each of the first training tasks."""
+    tasks = [parts.sampler.next() for _ in range(episodes)]
+    plan = Messages() if parts.policy.needs_past else Episodes(max_steps=parts.recipe.evaluation.max_steps)
+    play = plan.converse if isinstance(plan, Messages) else plan.play
+    return play(parts.policy, parts.world, tasks, 1, parts.streams, "record", 0)
+
+
+def best(batch: Batch, keep: float) -> Batch:
+    """The share `keep` of the episodes with the highest returns (at least one), in the order they were played.
+
+    Raises ValueError for an empty batch.
+    """
+    if len(batch) == 0:
+        raise ValueError("no valid episode was played: there is nothing to learn from")
+    order = batch.returns.argsort(descending=True, stable=True)
+    return batch.select(order[: math.ceil(keep * len(batch))].sort().values)
+
+
+def _state(made: Recipe) -> Any:
+    found = checkpoint.latest(start_folder(made))
+    if found is None:
+        raise FileNotFoundError(f"the start {made.digest()} has not been made")
+    return checkpoint.load(found)[1]["parts"]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds a lock beside the folder: arms of a comparison that run side by side make a thing once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # the system frees it when the process ends, however it ends
+        yield

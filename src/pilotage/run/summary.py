@@ -61,7 +61,7 @@ def summarise(batch: Batch) -> dict[str, float]:
         if bool(whole.any()):
             found["train/reward"] = _mean(batch["episode_return"][whole])
             found["train/episode_length"] = _mean(batch["episode_length"][whole])
-    else:
+    elif bool(valid.any()):
         found["train/reward"] = _mean(batch.returns[valid])
     if int(batch["group"].max()) + 1 < len(batch):
         found["train/no_signal"] = _mean(without_signal(batch))

@@ -1,0 +1,150 @@
+"""What tests share: batches from plain lists, small recipes, and the comparison of what runs left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pilotage import api
+from pilotage.data.batch import Batch, from_episodes
+from pilotage.policies.base import Minibatch
+from pilotage.run import checkpoint
+from pilotage.run.log import read_metrics
+from pilotage.run.recipe import Recipe
+
+Numbers = Sequence[float]
+
+
+def episodes(
+    rewards: Sequence[float | Numbers],
+    groups: Sequence[int] | None = None,
+    lengths: Sequence[int] | None = None,
+    logp: Sequence[Numbers] | None = None,
+    sampled: Sequence[Sequence[bool]] | None = None,
+    terminated: Sequence[bool] | None = None,
+    valid: Sequence[bool] | None = None,
+    dtype: torch.dtype = torch.float32,
+    **columns: Sequence[Numbers],
+) -> Batch:
+    """One episode a reward: a number stands at the last decision (of `lengths`), a list has one for each decision.
+
+    Each of `columns` holds a list of numbers for each episode. Without `groups` every episode is its own.
+    """
+    if lengths is None:
+        lengths = [1 if isinstance(r, int | float) else len(r) for r in rewards]
+    parts = [
+        [0.0] * (n - 1) + [float(r)] if isinstance(r, int | float) else list(r)
+        for r, n in zip(rewards, lengths, strict=True)
+    ]
+    count = len(parts)
+    ragged: dict[str, list[Tensor]] = {"reward": [torch.tensor(p, dtype=dtype) for p in parts]}
+    ragged["behaviour_logp"] = [torch.tensor(p, dtype=dtype) for p in (logp or [[-1.0] * n for n in lengths])]
+    if sampled is not None:
+        ragged["sampled"] = [torch.tensor(list(p), dtype=torch.bool) for p in sampled]
+    for name, values in columns.items():
+        ragged[name] = [torch.tensor(list(v), dtype=dtype) for v in values]
+    ended = torch.tensor(list(terminated) if terminated is not None else [True] * count)
+    return from_episodes(
+        ragged,
+        {
+            "group": torch.tensor(list(groups) if groups is not None else list(range(count))),
+            "terminated": ended,
+            "truncated": ~ended,
+            "valid": torch.tensor(list(valid) if valid is not None else [True] * count),
+        },
+    )
+
+
+def rows(owner: Sequence[int] | None = None, whole: bool = False, **columns: Any) -> Minibatch:
+    """A minibatch of sampled decisions in float64, one column a keyword; `whole` says that its episodes are known."""
+    found = {name: torch.as_tensor(values, dtype=torch.float64) for name, values in columns.items()}
+    count = len(next(iter(found.values())))
+    owned = torch.tensor(list(owner) if owner is not None else list(range(count)))
+    record = Batch(torch.tensor([0, count]), dict(found)) if whole else None
+    return Minibatch(found, owned, torch.arange(count), record)
+
+
+TEXT_WORLD = "toy_worlds:Echo"
+SMALL = {"evaluation.tasks": 2, "evaluation.every": 0, "steps": 3, "checkpoint_every": 1}
+SMALL_LM = {"policy.hidden": 16, "policy.layers": 1, "policy.heads": 2, "policy.context": 32}
+SMALL_MLP = {"policy.hidden": [16]}
+SMALL_GROUPS = {"prompts_per_step": 3, "samples_per_prompt": 4}
+
+
+def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
+    """A method on the toy text world, tiny, without a warm start."""
+    sizes = {"prompts_per_step": 4} if name == "sft" else {**SMALL_GROUPS, "start": None}
+    settings = {**SMALL, **SMALL_LM, **sizes, **more.pop("settings", {})}
+    return api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
+
+
+def control_recipe(name: str, world: str = "gym:CartPole-v1", seed: int = 0, **more: Any) -> Recipe:
+    """A method on a control world, tiny: episodes of at most 12 actions, or 2 lanes of windows of 16."""
+    settings = {**SMALL, **SMALL_MLP, "evaluation.max_steps": 12, **more.pop("settings", {})}
+    made = api.recipe(name, world, seed=seed, settings=settings, **more)
+    return smaller(made, settings)
+
+
+def smaller(recipe: Recipe, keep: Mapping[str, Any]) -> Recipe:
+    """The recipe with the sizes of its rollout brought down, unless `keep` names them."""
+    kinds = {
+        "Episodes": {**SMALL_GROUPS, "rollout.max_steps": 12},
+        "Window": {"rollout.lanes": 2, "rollout.steps": 16},
+        "Stored": {"rollout.episodes": 4},
+    }
+    for path, value in kinds[recipe.rollout.use.partition(":")[2]].items():
+        if path not in keep:
+            recipe = api.set_path(recipe, path, value)
+    if recipe.data is not None:
+        recipe = recipe.vary("tests", {"data": smaller(api.set_path(recipe.data, "steps", 2), {})})
+    return recipe
+
+
+def trained(recipe: Recipe, folder: Path) -> dict[str, Tensor]:
+    """Trains a recipe in a folder; the policy's final state."""
+    api.train(recipe, out=folder)
+    return policy_state(folder)
+
+
+def final_state(folder: Path) -> Any:
+    """All that a run's last checkpoint holds."""
+    found = checkpoint.latest(folder)
+    assert found is not None
+    return checkpoint.load(found)[1]
+
+
+def policy_state(folder: Path) -> dict[str, Tensor]:
+    return final_state(folder)["parts"]["policy"]
+
+
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Leaves of a state tree by path."""
+    if isinstance(tree, Mapping):
+        return {k: v for key, inner in tree.items() for k, v in flat(inner, f"{path}/{key}").items()}
+    if isinstance(tree, list | tuple):
+        return {k: v for i, inner in enumerate(tree) for k, v in flat(inner, f"{path}/{i}").items()}
+    return {path: tree}
+
+
+def differing(one: Any, other: Any) -> list[str]:
+    """Paths at which two state trees are not equal to the bit; seconds aside."""
+    left, right = flat(one), flat(other)
+    if left.keys() != right.keys():
+        return sorted(left.keys() ^ right.keys())
+    return [path for path in left if "seconds" not in path and not _same(left[path], right[path])]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) or hasattr(one, "tobytes"):
+        a, b = torch.as_tensor(one).contiguous(), torch.as_tensor(other).contiguous()
+        return a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+    return type(one) is type(other) and one == other
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """A run's records without what depends on the clock."""
+    return [{k: v for k, v in record.items() if "seconds" not in k} for record in read_metrics(folder)]

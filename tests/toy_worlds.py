@@ -1,0 +1,100 @@
+"""Tiny worlds for tests, by import path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+
+from pilotage.data.tasks import Split, Task, Text, Verdict
+from pilotage.worlds.base import Outcome, World
+from pilotage.worlds.text import TextWorld
+
+DIGITS = "0123456789"
+
+
+class Echo(TextWorld):
+    """Say the digit back; a right length is worth something too, so that untrained policies get mixed rewards."""
+
+    observation = Text(max_tokens=3, alphabet=DIGITS + "=")
+    action = Text(max_tokens=4, alphabet=DIGITS)
+
+    def __init__(self) -> None:
+        super().__init__(time_limit=None)
+
+    def make(self, rng: np.random.Generator) -> Task:
+        number = f"{rng.integers(100):02d}"
+        return Task(prompt=f"{number}=", answer=number)
+
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        right = sum(a == b for a, b in zip(answer, task.answer, strict=False))
+        return min(1.0, 0.25 * right + 0.5 * (len(answer) < 4))
+
+    def demonstrate(self, task: Task, rng: np.random.Generator) -> str:
+        return task.answer
+
+
+class Flat(Echo):
+    """Every answer is worth the same."""
+
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        return 0.3
+
+
+class Broken(Echo):
+    """A verifier that fails on a share of the answers (by their first character), or on all of them."""
+
+    def __init__(self, *, failing: str = DIGITS) -> None:
+        super().__init__()
+        self.failing = failing
+
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        if not answer or answer[0] in self.failing:
+            raise RuntimeError("the judge is out")
+        return super().verify(task, answer)
+
+
+class Line(World):
+    """Walk on a line from 0; right pays. `poison`: the reward of step `at`, such as NaN, passed on unchecked."""
+
+    metric: ClassVar[str] = "return"
+
+    def __init__(self, *, poison: str = "", at: int = 0, invalid: bool = False, length: int = 5) -> None:
+        self.observation = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        self.action = spaces.Discrete(2)
+        self.poison, self.at, self.invalid, self.length = poison, at, invalid, length
+        self.place = np.zeros(0)
+        self.time = np.zeros(0, np.int64)
+
+    def task(self, index: int, split: Split) -> Task:
+        return Task(index, split)
+
+    def reset(self, tasks: Sequence[Task], lanes: Sequence[int]) -> Any:
+        size = max(len(self.place), max(lanes) + 1)
+        self.place, self.time = np.resize(self.place, size), np.resize(self.time, size)
+        self.place[list(lanes)] = [0.1 * (task.key % 7) for task in tasks]
+        self.time[list(lanes)] = 0
+        return self._seen(lanes)
+
+    def step(self, actions: Any, lanes: Sequence[int]) -> Outcome:
+        rows, count = list(lanes), len(lanes)
+        reward = np.asarray(actions, np.float32) * 2 - 1
+        self.place[rows] += reward
+        if self.poison:
+            reward = np.where(self.time[rows] == self.at, np.float32(self.poison), reward).astype(np.float32)
+        self.time[rows] += 1
+        over = self.time[rows] >= self.length
+        wrong = dict.fromkeys(range(count), "the ground gave way") if self.invalid else {}
+        return Outcome(self._seen(lanes), reward, over & (not self.invalid), np.zeros(count, np.bool_), wrong)
+
+    def _seen(self, lanes: Sequence[int]) -> Any:
+        rows = list(lanes)
+        return np.stack([self.place[rows], self.time[rows] / self.length], axis=-1).astype(np.float32)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"place": self.place, "time": self.time}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.place, self.time = np.array(state["place"]), np.array(state["time"])
