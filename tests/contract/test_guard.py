@@ -20,6 +20,7 @@ import pytest
 
 from pilotage.data.piece import UsageError
 from pilotage.data.tasks import Task, Text, Verdict
+from pilotage.worlds.guard import Child
 from pilotage.worlds.text import TextWorld
 
 WORLDS = '''
@@ -200,6 +201,22 @@ def test_a_killed_child_is_replaced(world: Any) -> None:
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     assert judge(world, "x", "y") == [Verdict(0.0)] * 2
+
+
+def test_an_interrupted_batch_leaves_no_verdicts_behind(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hear, heard = Child.hear, []
+
+    def interrupted(child: Child, seconds: float) -> Any:
+        heard.append(hear(child, seconds))
+        if len(heard) == 3:
+            raise KeyboardInterrupt
+        return heard[-1]
+
+    monkeypatch.setattr(Child, "hear", interrupted)
+    tasks = [world.task(index, "train") for index in range(4)]
+    with pytest.raises(KeyboardInterrupt):
+        world.judge([(task, "wrong") for task in tasks])
+    assert world.judge([(task, task.answer) for task in tasks]) == [Verdict(1.0)] * 4
 
 
 def test_no_zombies_and_no_open_pipes(worlds: ModuleType) -> None:

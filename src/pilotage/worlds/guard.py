@@ -168,6 +168,9 @@ class Guard:
                 found.append(Verdict.invalid(reason) if reason else Verdict.value(reward))
         except (EOFError, BrokenPipeError, ValueError):
             return f"died ({self.close()})"
+        except BaseException:
+            self.close()  # interrupted: verdicts still to come must not be taken for those of later answers
+            raise
         return ""
 
     def _running(self, seconds: float) -> Child:

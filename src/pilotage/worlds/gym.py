@@ -171,7 +171,7 @@ class GymWorld(World):
         except TypeError as error:
             raise UsageError(f"{self._spec.id} does not take these settings: {error}") from None
         except gymnasium.error.DependencyNotInstalled as error:
-            raise UsageError(f'{error}; or: pip install "pilotage[control]"') from None
+            raise UsageError(f"{self._spec.id}: {error}") from None
 
     def _start(self, task: Task, lane: int) -> NDArray[Any]:
         seed = int(task.payload["seed"])
