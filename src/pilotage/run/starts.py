@@ -67,7 +67,8 @@ def load_weights(policy: Policy, start: Recipe) -> None:
 def ensure_data(data: Recipe, plan: Stored, train: Train) -> Batch:
     """The record a stored rollout draws from, made first if need be: the data recipe is trained, its final policy plays
     training tasks, and the best of what it played is kept as `plan` says. Raises ValueError if no episode is valid."""
-    settings = {"episodes": plan.episodes, "keep": plan.keep}
+    # the digest of a recipe leaves its evaluation out, but here that says how long an episode may be
+    settings = {"episodes": plan.episodes, "keep": plan.keep, "max_steps": data.evaluation.max_steps}
     name = hashlib.sha256(json.dumps([data.digest(), settings]).encode()).hexdigest()[:16]
     folder = cache_folder() / "data" / name
     ensure(data, train)
