@@ -132,7 +132,7 @@ def test_short_styles_cover_their_problems(dataset: str) -> None:
     answers = [world.demonstrate(task, np.random.default_rng(0)) for task in tasks]
     assert set("".join(answers) + "".join(task.prompt for task in tasks)) <= set(world.action.alphabet)
     assert {verdict.reward for verdict in world.judge(list(zip(tasks, answers, strict=True)))} == {1.0}
-    wrong = [(task, "x;9" + answer) for task, answer in zip(tasks, answers, strict=True)]
+    wrong = [(task, "x;9" + task.answer) for task in tasks]
     assert {verdict.reward for verdict in world.judge(wrong)} == {0.0}
 
 

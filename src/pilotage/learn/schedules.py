@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 
-def constant(progress: float) -> float:
-    """A factor of 1 throughout."""
-    return 1.0
+def constant(progress: float, *, warmup: float = 0.0) -> float:
+    """A factor of 1, after rising to it on a line over the share `warmup` of the run."""
+    return min(1.0, progress / warmup) if warmup else 1.0
 
 
 def linear(progress: float, *, final: float = 0.0) -> float:

@@ -92,7 +92,7 @@ def stacked(name: str, root: Recipe) -> Recipe:
     """
     members = [find(slug) for slug in split_names(name)]
     recipe = root
-    for ancestor in _ground(members):
+    for ancestor in ground(members):
         recipe = recipe.vary(ancestor.slug, ancestor.changes(recipe))
     among = frozenset(member.slug for member in members)
     for member in members:
@@ -114,7 +114,9 @@ def split_names(name: str) -> list[str]:
     return found
 
 
-def _ground(members: Iterable[Method]) -> list[Method]:
+def ground(members: Iterable[Method]) -> list[Method]:
+    """The lineage that the members of a stack share, from the first ancestor to what they are compared with; empty for
+    a method without a baseline. Raises UsageError where they do not meet."""
     lines = [lineage(member.slug)[:-1] for member in members]
     deepest = max(lines, key=len)
     own = {member.slug for member in members}

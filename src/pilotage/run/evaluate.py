@@ -31,7 +31,7 @@ class Evaluator:
     def __call__(self, policy: Policy, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Metrics (`eval/accuracy` or `eval/return`, a 95 % interval, per-task means) and sample transcripts.
 
-        The draws depend on the step only, not on the run's seed or method: arms of a comparison see the same luck.
+        The draws depend on the seed and the step, not on the method: paired arms see the same luck, seeds do not.
         """
         batch = self.play(policy, step)
         items = per_task(batch, self.settings.samples)
@@ -52,7 +52,7 @@ class Evaluator:
         """The groups of all evaluation tasks."""
         settings, world = self.settings, self._world()
         tasks = [world.task(key, "held_out") for key in range(settings.tasks)]
-        streams = Streams(0)
+        streams = Streams(self.recipe.seed)
         if policy.needs_past:
             talk = Messages(temperature=settings.temperature)
             return talk.converse(policy, world, tasks, settings.samples, streams, "evaluate", step)

@@ -44,10 +44,11 @@ Style = Literal["auto", "short", "full"]
 
 @dataclasses.dataclass(frozen=True)
 class Short:
-    """A compact form of a data set's question, and the characters of questions and answers."""
+    """A compact form of a data set's question, the characters of questions and answers, and a size for small models."""
 
     prompt: Callable[[Mapping[str, Any]], str]  # from the entry's metadata
     alphabet: str
+    size: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # fields of its configuration
 
 
 def _expression(metadata: Mapping[str, Any]) -> str:
@@ -60,7 +61,9 @@ def _numbers(metadata: Mapping[str, Any]) -> str:
 
 SHORT = {
     "basic_arithmetic": Short(_expression, string.digits + "+-*/()=;"),
-    "chain_sum": Short(_expression, string.digits + "+-=;"),
+    "chain_sum": Short(
+        _expression, string.digits + "+-=;", {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}
+    ),
     "gcd": Short(_numbers, string.digits + ",=;"),
     "lcm": Short(_numbers, string.digits + ",=;"),
     "products": Short(_expression, string.digits + "*=;"),
@@ -78,8 +81,8 @@ def known_dataset(name: str) -> str:
 class ReasoningWorld(TextWorld):
     """Data set `dataset` of reasoning-gym, at a level of its own curriculum.
 
-    level: None, or where the data set has no curriculum 0, means the data set's defaults. settings: fields of its
-        configuration, which win over the level.
+    level: None means a size for small models in the short style (see SHORT), else the data set's defaults, as does 0
+        where there is no curriculum. settings: fields of its configuration, which win over the level.
     prompt_style: "short" is a compact form that some data sets have here (see SHORT), "full" the original question,
         "auto" short where there is one. marker: what precedes the judged part; by default `;` in the short style.
     answer_tokens: bound of an answer, by default derived: a little more than worked solutions take.
@@ -96,7 +99,7 @@ class ReasoningWorld(TextWorld):
         self,
         *,
         dataset: str = "chain_sum",
-        level: int | None = 0,
+        level: int | None = None,
         settings: Mapping[str, Any] | None = None,
         prompt_style: Style = "auto",
         marker: str | None = None,
@@ -120,7 +123,8 @@ class ReasoningWorld(TextWorld):
         self._answer_tokens = answer_tokens
         if dataset in UNSTABLE and os.environ.get("PYTHONHASHSEED", "random") == "random":
             logger.warning("problems of %s change from process to process unless PYTHONHASHSEED=0 is set", dataset)
-        self._data = _create(dataset, level, {"seed": seed % 2**32, "size": LISTED, **(settings or {})})
+        size = self.short.size if self.short and level is None else {}
+        self._data = _create(dataset, level, {"seed": seed % 2**32, "size": LISTED, **size, **(settings or {})})
         self._entries: dict[int, dict[str, Any]] = {}
 
     def make(self, rng: np.random.Generator) -> Task:
