@@ -30,7 +30,7 @@ def check_reduction(how: str) -> None:
 
 
 def _constant(how: str) -> float:
-    match = re.fullmatch(r"constant\(([0-9.]+)\)", how)
+    match = re.fullmatch(r"constant\((\d+(?:\.\d+)?)\)", how)
     return float(match.group(1)) if match else 0.0
 
 
