@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage import explain
 from pilotage.data.piece import Piece, UsageError
 from pilotage.data.tasks import Text
-from pilotage.methods.method import stacked
-from pilotage.methods.roots import root, speaks
+from pilotage.gallery.report import write_comparison
+from pilotage.methods.method import methods, stacked
+from pilotage.methods.roots import root, speaks, warm_start
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import checkpoint, log, loop
+from pilotage.run import compare as runner
 from pilotage.run.assemble import Parts, assemble
 from pilotage.run.evaluate import Evaluator
 from pilotage.run.recipe import Recipe
+from pilotage.run.verdict import Comparison
 from pilotage.worlds import registry
 
 DEFAULT_WORLD = "reasoning:chain_sum"
+PARTS = ("world.", "policy.")
 
 
 def recipe(
@@ -41,20 +47,57 @@ def recipe(
     Those of world and policy are set before the method is applied, since defaults depend on them. Raises UsageError.
     """
     asked = dict(settings or {})
-    world_piece = _apply(_piece_of(world, registry.resolve), "world", asked)
-    made = world_piece.build()
-    speaking = isinstance(made.action, Text)
-    policy_piece = _apply(_piece_of(policy or ("lm" if speaking else "mlp"), resolve_policy), "policy", asked)
-    base = root(world_piece, policy_piece, made.action, seed)
-    found = stacked(name, base)
-    if getattr(policy_piece.target, "untrained", False) and hasattr(made, "demonstrate") and speaks(found):
-        found = replace(found, start=stacked("sft", replace(base, seed=0)))
-    made.close()
     if steps is not None:
         asked["steps"] = steps
+    world_piece = _apply(_piece_of(world, registry.resolve), "world", asked)
+    policy_piece = None if policy is None else _piece_of(policy, resolve_policy)
+    of_policy = {path: asked.pop(path) for path in list(asked) if path.startswith("policy.")}
+    found = _composed(name, world_piece, policy_piece, seed, of_policy)
+    short = {path: full for path in asked if (full := _full(found, path)).startswith(PARTS)}
+    if short:  # said without its prefix: again from the beginning, since other defaults may depend on it
+        again = of_policy | {full: asked.pop(path) for path, full in short.items()}
+        found = _composed(name, _apply(world_piece, "world", again), policy_piece, seed, again)
     for path, value in asked.items():
         found = set_path(found, path, value)
     return found
+
+
+def recipe_where_it_applies(
+    name: str,
+    world: str | type | Piece,
+    policy: str | type | Piece | None,
+    *,
+    seed: int,
+    steps: int | None,
+    settings: Mapping[str, Any],
+) -> Recipe:
+    """As `recipe`, without the settings whose paths this method does not have: for the other arm of a comparison."""
+    plain = recipe(name, world, policy, seed=seed, steps=steps)
+    kept = {path: value for path, value in settings.items() if path.startswith(PARTS) or _full(plain, path)}
+    return recipe(name, world, policy, seed=seed, steps=steps, settings=kept)
+
+
+def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_policy: Mapping[str, Any]) -> Recipe:
+    """The method on world and policy, with the start that an untrained language policy needs."""
+    made = world.build()
+    try:
+        chosen = policy or resolve_policy("lm" if isinstance(made.action, Text) else "mlp")
+        chosen = _apply(chosen, "policy", dict(of_policy))
+        base = root(world, chosen, made.action, seed)
+        found = stacked(name, base)
+        if getattr(chosen.target, "untrained", False) and hasattr(made, "demonstrate") and speaks(found):
+            found = replace(found, start=warm_start(base))
+    finally:
+        made.close()
+    return found
+
+
+def _full(of: Recipe, path: str) -> str:
+    """The full path a shorter one means; empty where the recipe has none."""
+    try:
+        return of.resolve(path)
+    except UsageError:
+        return ""
 
 
 def set_path(of: Recipe, path: str, value: Any) -> Recipe:
@@ -197,4 +240,120 @@ def resume(folder: str | Path) -> Run:
     return Run(loop.resume(Path(folder)))
 
 
-__all__ = ["Run", "recipe", "resume", "set_path", "train"]
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison gave. results: each arm against the last; reports: a page for each; failures: a line for each
+    run that failed; notes: settings that not all arms have."""
+
+    out: Path
+    runs: Mapping[str, list[Run]]
+    results: Sequence[Comparison]
+    reports: Sequence[Path]
+    failures: Sequence[str]
+    notes: Sequence[str]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for each pair of arms."""
+        return "; ".join(result.verdict for result in self.results)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, folders and reports included."""
+        return {
+            "out": str(self.out),
+            "results": [result.to_json() for result in self.results],
+            "reports": [str(path) for path in self.reports],
+            "failures": list(self.failures),
+            "notes": list(self.notes),
+        }
+
+
+def compare(
+    *names: str | Recipe,
+    world: str | type | Piece = DEFAULT_WORLD,
+    policy: str | type | Piece | None = None,
+    seeds: int = 3,
+    steps: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    threads: int = 1,
+    resume: bool = False,
+    show: bool = True,
+) -> Compared:
+    """Runs methods with the same seeds 0 … seeds-1, each run in a process of its own; judges each against the last.
+
+    Settings apply to the arms that have them. `resume` goes on with what is in `out`, keeping finished runs; jobs: how
+    many run side by side (default: processors). Recipes may stand in place of names. Raises UsageError, and
+    ComparisonStopped when asked to stop.
+    """
+    arms, notes = _arms(names, world, policy, seeds, steps, dict(settings or {}))
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pilotage-")) / "comparison"
+    planned = runner.plan(arms, folder)
+    runner.check_folder(folder, planned, resume)
+    made = assemble(planned[0].recipe)  # a world that does not fit the policy is said before anything is written
+    made.world.close()
+    runner.open_folder(folder, planned)
+    runner.make_starts(planned, show)
+    failures = runner.run_all(planned, jobs or os.cpu_count() or 1, threads=threads, show=show)
+    runs = {arm: [Run(job.folder) for job in planned if job.arm == arm and job.finished] for arm in arms}
+    results, reports = _judged(arms, runs, folder)
+    found = Compared(folder, runs, results, reports, failures, notes)
+    (folder / "comparison.json").write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
+    return found
+
+
+def _arms(
+    names: Sequence[str | Recipe],
+    world: str | type | Piece,
+    policy: str | type | Piece | None,
+    seeds: int,
+    steps: int | None,
+    settings: dict[str, Any],
+) -> tuple[dict[str, dict[int, Recipe]], list[str]]:
+    """{arm: {seed: recipe}}, and notes on settings that only some arms have."""
+    labels = [name.name if isinstance(name, Recipe) else name for name in names]
+    twice = [label for label in labels if labels.count(label) > 1]
+    if len(names) < 2:
+        raise UsageError("a comparison needs two or more methods, the baseline last")
+    if twice:
+        raise UsageError(f"{twice[0]} is named twice; name recipes apart to compare a method with itself")
+    if seeds < 1:
+        raise UsageError(f"seeds is at least 1, not {seeds}")
+    first: dict[str, Recipe] = {}
+    for label, name in zip(labels, names, strict=True):
+        if isinstance(name, Recipe):
+            first[label] = name
+        else:
+            first[label] = recipe_where_it_applies(name, world, policy, seed=0, steps=steps, settings=settings)
+    notes = []
+    for path in settings:
+        have = [label for label, made in first.items() if path.startswith(PARTS) or _full(made, path)]
+        if not have:
+            first[labels[0]].resolve(path)  # raises, with the nearest
+        if len(have) < len(labels):
+            notes.append(f"{path} applies to {', '.join(have)} only")
+    return {arm: {seed: replace(made, seed=seed) for seed in range(seeds)} for arm, made in first.items()}, notes
+
+
+def _judged(
+    arms: Mapping[str, Mapping[int, Recipe]], runs: Mapping[str, list[Run]], folder: Path
+) -> tuple[list[Comparison], list[Path]]:
+    """Each arm against the last, with a report, where both have a finished run of the same seed."""
+    *candidates, baseline = arms
+    results, reports = [], []
+    for arm in candidates:
+        report = folder / ("report.html" if len(candidates) == 1 else f"report-{arm}.html")
+        sides = [[run.folder for run in runs[name]] for name in (arm, baseline)]
+        seeds = [{path.name for path in side} for side in sides]
+        if not seeds[0] & seeds[1]:
+            continue
+        changed = explain.changes(arms[arm][0], arms[baseline][0])
+        changes = [(path, explain.shown(before), explain.shown(after)) for path, before, after in changed]
+        claim = methods()[arm].claim if arm in methods() else ""
+        results.append(write_comparison(report, *sides, changes=changes, claim=claim))
+        reports.append(report)
+    return results, reports
+
+
+__all__ = ["Compared", "Run", "compare", "recipe", "recipe_where_it_applies", "resume", "set_path", "train"]

@@ -74,8 +74,14 @@ class Piece:
         return replace(self, settings={**self.settings, **settings})
 
     def build(self, *arguments: Any, **context: Any) -> Any:
-        """Calls the target with these arguments, its settings, and those of `context` that its signature names."""
-        return call(self.target, arguments, self.settings, context)
+        """Calls the target with these arguments, its settings, and those of `context` that its signature names.
+
+        Raises UsageError where the target refuses them.
+        """
+        try:
+            return call(self.target, arguments, self.settings, context)
+        except (TypeError, ValueError) as error:  # a learning rate below 0, a width that is a text
+            raise UsageError(f"{self.use.partition(':')[2]}: {error}") from error
 
     def bound(self) -> Bound:
         """A callable: an instance where the target is a class, else the function with its settings; either way it takes

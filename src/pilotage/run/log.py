@@ -42,7 +42,7 @@ class RunLog:
         Raises UsageError if the folder exists and is not empty.
         """
         folder = Path(folder)
-        _refuse_used(folder)
+        refuse_used(folder)
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / RECIPE, _document(recipe))
         _replace(folder / MANIFEST, _document({"schema": SCHEMA, **provenance(), **details, "resumed": []}))
@@ -153,7 +153,8 @@ def curve_of(
     return table[:, 0], table[:, 1]
 
 
-def _refuse_used(folder: Path) -> None:
+def refuse_used(folder: Path) -> None:
+    """Raises UsageError if a new run cannot have this folder."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another --out")
     if folder.is_dir() and any(folder.iterdir()):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from pilotage.rollouts.stored import Stored
 from pilotage.run import checkpoint, starts
 from pilotage.run.assemble import Parts, assemble
 from pilotage.run.evaluate import Evaluator
-from pilotage.run.log import RunLog, read_recipe
+from pilotage.run.log import RunLog, read_recipe, refuse_used
 from pilotage.run.recipe import Recipe
+from pilotage.run.signals import asked_to_stop
 from pilotage.run.summary import Counters, summarise
 
 Watch = Callable[[int, Mapping[str, Any]], None]  # step, metrics: called after each step
@@ -31,8 +30,10 @@ def train(recipe: Recipe, folder: Path, *, watch: Watch | None = None, until: in
     `until` stops (with a checkpoint) after that many steps. A start named by the recipe is made first. Raises
     UsageError for a folder in use, RunStopped where the run cannot go on.
     """
+    refuse_used(folder)
+    parts = _fresh(recipe)  # before the folder is made: what does not fit leaves nothing behind
     with RunLog.create(folder, recipe.to_json(), seed=recipe.seed, name=recipe.name) as log:
-        return _go(_fresh(recipe), folder, log, Counters(), 0, watch, until)
+        return _go(parts, folder, log, Counters(), 0, watch, until)
 
 
 def resume(folder: Path, *, watch: Watch | None = None, until: int | None = None) -> Path:
@@ -88,7 +89,7 @@ def _go(
     torch.set_flush_denormal(True)
     last = min(recipe.steps, until if until is not None else recipe.steps)
     try:
-        with _asked_to_stop() as asked:
+        with asked_to_stop() as asked:
             if step == 0:
                 log_evaluation(log, evaluator, parts, 0, watch)
             while step < last:
@@ -172,27 +173,6 @@ def log_evaluation(log: RunLog, evaluator: Evaluator, parts: Parts, step: int, w
     log.transcripts(step, transcripts)
     if watch is not None:
         watch(step, metrics)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """A list that fills when SIGTERM or Ctrl-C comes: the step is finished first. A second Ctrl-C stops at once."""
-    asked: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        asked.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not in the main thread: whoever owns it handles signals
-        yield asked
-        return
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 __all__ = ["Interrupted", "Ranks", "RunStopped", "one_step", "resume", "train", "train_or_resume"]
