@@ -3,8 +3,8 @@
     A_i = (R_i - mean of the group) / (std of the group + ε),   L = -(1/E) Σ_e (1/|e|) Σ_d min(ρA, clip(ρ, 1±0.2) A)
 
 Shao et al. 2024, arXiv 2402.03300. The paper adds β = 0.04 times an estimate of KL(π || start); most later work leaves
-it out and so does this default; `--set kl.weight=0.04 --set credit.reference=pilotage.credit.reference:Reference` brings
-it back. Sample deviation (ddof 1), as in released code.
+it out and so does this default; `--set kl.weight=0.04 --set credit.reference=pilotage.credit.reference:Reference`
+brings it back. Sample deviation (ddof 1), as in released code.
 Four optimiser steps a batch, so that the ratio matters: the paper's setting is one, later large-scale runs have 16.
 """
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pilotage import data, learn, losses, rollouts, samplers
-from pilotage.data.piece import Piece, piece
+from pilotage.data.piece import Piece, UsageError, piece
 from pilotage.data.tasks import Text
 from pilotage.learn.terms import Objective, Term
 from pilotage.run.recipe import Evaluation, Recipe
@@ -15,13 +15,13 @@ from pilotage.run.recipe import Evaluation, Recipe
 def root(world: Piece, policy: Piece, action: Any, seed: int = 0) -> Recipe:
     """The bare recipe on a world whose action space is `action`: plays, and has a policy-gradient term without
     credit."""
-    rate = float(getattr(policy.target, "learning_rate", 3e-4))
+    speaking = isinstance(action, Text)
     term = Term(
         objectives={"policy": Objective(piece(losses.policy.policy_gradient))},
         parameters="actor",
-        optimiser=piece(learn.optimisers.adam, learning_rate=rate),
+        optimiser=piece(learn.optimisers.adam, learning_rate=rate_of(policy, "learning_rate")),
+        schedule=piece(learn.schedules.constant, warmup=0.05 if speaking else 0.0),
     )
-    speaking = isinstance(action, Text)
     return Recipe(
         name="root",
         world=world,
@@ -33,10 +33,19 @@ def root(world: Piece, policy: Piece, action: Any, seed: int = 0) -> Recipe:
         store=piece(data.store.Fresh),
         prompts_per_step=32 if speaking else 8,
         samples_per_prompt=8,
-        steps=100,
+        steps=300 if speaking else 100,
         seed=seed,
-        evaluation=Evaluation() if speaking else Evaluation(every=10, tasks=20),
+        evaluation=Evaluation(every=25, tasks=400) if speaking else Evaluation(every=10, tasks=20),
     )
+
+
+def rate_of(policy: Piece, name: str) -> float:
+    """A policy class's own `learning_rate` or `imitation_rate`. Raises UsageError if the piece is not a policy
+    class."""
+    found = getattr(policy.target, name, None)
+    if not isinstance(found, float):
+        raise UsageError(f"{policy.use!r} is not a policy: it does not derive from pilotage.Policy")
+    return found
 
 
 def speaks(recipe: Recipe) -> bool:

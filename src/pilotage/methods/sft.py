@@ -16,7 +16,7 @@ from pilotage import learn, losses, rollouts
 from pilotage.data.piece import piece
 from pilotage.learn.terms import Objective
 from pilotage.methods.method import method, stacked
-from pilotage.methods.roots import speaks
+from pilotage.methods.roots import rate_of, speaks
 from pilotage.run.recipe import Recipe
 
 
@@ -45,7 +45,6 @@ def sft(base: Recipe) -> Mapping[str, Any]:
         **source,
         "samples_per_prompt": 1,
         "terms.policy.objectives.policy": Objective(piece(losses.imitation.likelihood)),
-        # a likelihood bears ten times the rate that reinforcement from few samples does
-        "terms.policy.optimiser.learning_rate": 10 * base.get("terms.policy.optimiser.learning_rate"),
+        "terms.policy.optimiser.learning_rate": rate_of(base.policy, "imitation_rate"),
         "terms.policy.schedule": piece(learn.schedules.cosine, final=0.05, warmup=0.05),
     }

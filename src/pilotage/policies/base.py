@@ -72,7 +72,9 @@ class Policy(nn.Module, ABC):
 
     needs_past: ClassVar[bool] = False
     untrained: ClassVar[bool] = False  # made from nothing: language worlds then start from worked solutions
-    learning_rate: ClassVar[float] = 3e-4  # what recipes take where they do not say
+    # what recipes take where they do not say: for learning from one's own decisions, and from demonstrations
+    learning_rate: ClassVar[float] = 3e-4
+    imitation_rate: ClassVar[float] = 3e-3
 
     @abstractmethod
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:

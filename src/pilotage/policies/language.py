@@ -309,7 +309,7 @@ class TinyLanguageModel(LanguageModel):
     """A small character model from scratch; with the defaults and 100 characters it has 0.14M parameters."""
 
     untrained: ClassVar[bool] = True
-    learning_rate: ClassVar[float] = 3e-4
+    learning_rate: ClassVar[float] = 1e-4
 
     def __init__(
         self,
