@@ -224,6 +224,11 @@ def test_a_piece_builds_it():
         policy.quantities(minibatch(spoken(policy)), frozenset({"value"}))
 
 
+def test_freed_memory_is_kept_on_linux():
+    code = "from pilotage.engines.memory import keep_freed_memory; print(keep_freed_memory())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == str(sys.platform == "linux")
+
+
 def test_importing_the_library_or_the_policy_loads_no_transformers():
     code = (
         "import sys, pilotage, pilotage.policies.language; print('transformers' in sys.modules, 'peft' in sys.modules)"
@@ -289,9 +294,14 @@ def test_a_chat_template_frames_prompts_and_nothing_else(tmp_path):
 def test_adapters_alone_are_trained_saved_and_merged(architecture, tmp_path):
     make(architecture).to_folder(tmp_path / "base")
     policy = adapted(tmp_path / "base", critic=True)
-    part = minibatch(spoken(policy))
+    batch = spoken(policy)
+    part = minibatch(batch)
     found = policy.quantities(part, frozenset({"logp", "value"}))
     torch.testing.assert_close(found["logp"], part["behaviour_logp"], atol=1e-5, rtol=0)
+    tokens = batch["action"][batch.owner == 0]
+    logits = policy.model(tokens.unsqueeze(0)).logits[0].log_softmax(-1)  # adapters as peft runs them
+    theirs = logits[:-1].gather(-1, tokens[1:, None]).squeeze(-1)[batch.sampled[batch.owner == 0][1:]]
+    torch.testing.assert_close(found["logp"][part.owner == 0], theirs, atol=1e-5, rtol=0)
     found["value"].sum().backward(retain_graph=True)
     assert {n for n, p in policy.named_parameters() if p.grad is not None} == {"critic.weight", "critic.bias"}
     found["logp"].sum().backward()

@@ -134,10 +134,15 @@ def test_a_shared_prompt_is_read_once_and_changes_nothing(prompts, repeats, seed
     assert len(packed.tokens) == sum(map(len, distinct)) + sum(len(said[e]) - 1 for e in spoke)
 
 
-def test_shared_key_heads_agree_too():
+@pytest.mark.parametrize("biases", [False, True])
+def test_shared_key_heads_and_biases_agree_too(biases):
     shared = {"num_key_value_heads": 2, "num_attention_heads": 4, "hidden_size": 32, "num_hidden_layers": 2}
     sizes = {"vocab_size": 11, "intermediate_size": 64, "head_dim": 8, "max_position_embeddings": 64}
-    model = language.new_model(shared | sizes | {"tie_word_embeddings": True}, "llama", 0)
+    choices = {"tie_word_embeddings": True, "attention_bias": biases, "mlp_bias": biases}
+    model = language.new_model(shared | sizes | choices, "llama", 0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)))
     tokens = torch.randint(0, 11, (3, 9), generator=torch.Generator().manual_seed(2))
     expected = model(tokens).logits
     mine = model.lm_head(llama.hidden(llama.fused(model, 9), pack(rows(tokens), torch.arange(27)))).view_as(expected)

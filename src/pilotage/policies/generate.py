@@ -13,7 +13,7 @@ from pilotage.data.piece import UsageError
 from pilotage.policies.base import Messages
 
 BELOW_ONE = 1 - 2**-24  # the largest float32 under 1
-KEEP_ROWS_ABOVE = 0.9  # rows are dropped once fewer than this share of them still speak
+KEEP_ROWS_ABOVE = 0.8  # rows are dropped once fewer than this share of them still speak
 
 
 class Engine(Protocol):

@@ -41,16 +41,11 @@ def written_by_hand(model: Any) -> bool:
     return llama.supports(model.config)
 
 
-def adapted(model: nn.Module) -> bool:
-    """Whether low-rank adapters are in the model."""
-    return any(hasattr(module, "lora_A") for module in model.modules())
-
-
 def hidden_states(model: Any, packing: Packing) -> Tensor:
     """Last hidden states [S, H] of a transformers model for the tokens that a packing keeps."""
     if not packing.rectangles:
         return model.get_input_embeddings().weight[:0]  # type: ignore[no-any-return]
-    if written_by_hand(model) and not adapted(model):
+    if written_by_hand(model):
         return llama.hidden(llama.fused(model, packing.longest), packing)
     found = []
     for rectangle in packing.rectangles:

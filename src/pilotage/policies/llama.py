@@ -7,6 +7,7 @@ change), so that a rotation is one complex multiplication.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +22,37 @@ ROTATIONS = ("default", "linear", "llama3")
 
 
 @dataclass(frozen=True)
+class Map:
+    """A linear map: weight [out, in], bias [out] or None, and a low-rank part up [out, r] · down [r, in] or None."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    down: Tensor | None = None
+    up: Tensor | None = None
+
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """x [m, in] mapped to [m, out], added to `onto` where that is given."""
+        if onto is None:
+            out = functional.linear(x, self.weight, self.bias)
+        else:
+            out = torch.addmm(onto if self.bias is None else onto + self.bias, x, self.weight.T)
+        if self.down is None or self.up is None:
+            return out
+        return torch.addmm(out, functional.linear(x, self.down), self.up.T)
+
+
+@dataclass(frozen=True)
 class Layer:
     """Weights of one layer; H hidden, h heads, k key heads, d head size, M intermediate.
 
-    qkv [(h + 2k)d, H]; qk_norm [h + k, d] or None; output [H, hd]; gate_up [2M, H]; down [H, M].
+    qkv H → (h + 2k)d; qk_norm [h + k, d] or None; output hd → H; gate_up H → 2M; down M → H.
     """
 
-    qkv: Tensor
-    qkv_bias: Tensor | None
+    qkv: Map
     qk_norm: Tensor | None
-    output: Tensor
-    gate_up: Tensor
-    down: Tensor
+    output: Map
+    gate_up: Map
+    down: Map
 
 
 @dataclass(frozen=True)
@@ -58,19 +78,41 @@ def supports(config: Any) -> bool:
         and config.hidden_act == "silu"
         and rotation in ROTATIONS
         and not getattr(config, "use_sliding_window", False)
-        and not getattr(config, "mlp_bias", False)
         and config.dtype in (None, torch.float32)
     )
 
 
 def matrix(linear: Any) -> Tensor:
     """The weight of a linear layer, low-rank adapters added."""
-    if not hasattr(linear, "base_layer"):
-        return linear.weight  # type: ignore[no-any-return]
-    weight: Tensor = linear.base_layer.weight
-    for name in linear.active_adapters:
+    weight: Tensor = plain(linear).weight
+    for name in getattr(linear, "active_adapters", ()):
         weight = weight + linear.get_delta_weight(name)
     return weight
+
+
+def plain(linear: Any) -> Any:
+    """The linear layer under its adapters."""
+    return getattr(linear, "base_layer", linear)
+
+
+def mapped(linears: Sequence[Any], merge: bool, gain: Tensor | None = None, pairs: int = 0, size: int = 0) -> Map:
+    """Linear layers of one input as one map, after a norm of weight `gain`; the outputs of the first `pairs` are paired
+    by heads of `size`. Adapters are merged, or stay a low-rank part."""
+
+    def order(rows: list[Tensor]) -> list[Tensor]:
+        return [paired(part, size) if i < pairs else part for i, part in enumerate(rows)]
+
+    weight = torch.cat(order([matrix(linear) if merge else plain(linear).weight for linear in linears]))
+    biases = [plain(linear).bias for linear in linears]
+    bias = None if biases[0] is None else torch.cat(order(biases))
+    down = up = None
+    if not merge and hasattr(linears[0], "lora_A"):
+        (name,) = linears[0].active_adapters
+        down = torch.cat([linear.lora_A[name].weight for linear in linears])
+        ups = order([linear.lora_B[name].weight * linear.scaling[name] for linear in linears])
+        up = torch.block_diag(*ups)  # type: ignore[no-untyped-call]
+        down = down if gain is None else down * gain
+    return Map(weight if gain is None else weight * gain, bias, down, up)
 
 
 def paired(rows: Tensor, size: int) -> Tensor:
@@ -78,29 +120,26 @@ def paired(rows: Tensor, size: int) -> Tensor:
     return rows.reshape(-1, 2, size // 2, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
 
 
-def fused_layer(layer: Any, heads: int, key_heads: int, size: int) -> Layer:
+def fused_layer(layer: Any, heads: int, key_heads: int, size: int, merge: bool) -> Layer:
     """One transformers layer, fused; differentiable to its parameters."""
     attention, network = layer.self_attn, layer.mlp
-    three = (attention.q_proj, attention.k_proj, attention.v_proj)
-    query, key, value = (matrix(linear) for linear in three)
-    bias, norm = None, None
-    if getattr(three[0], "bias", None) is not None:
-        bias = torch.cat([paired(three[0].bias, size), paired(three[1].bias, size), three[2].bias])
+    norm = None
     if hasattr(attention, "q_norm"):
         both = torch.cat([attention.q_norm.weight.expand(heads, -1), attention.k_norm.weight.expand(key_heads, -1)])
         norm = paired(both.flatten(), size).view_as(both)
+    three = (attention.q_proj, attention.k_proj, attention.v_proj)
     return Layer(
-        qkv=torch.cat([paired(query, size), paired(key, size), value]) * layer.input_layernorm.weight,
-        qkv_bias=bias,
+        qkv=mapped(three, merge, layer.input_layernorm.weight, pairs=2, size=size),
         qk_norm=norm,
-        output=matrix(attention.o_proj),
-        gate_up=torch.cat([matrix(network.gate_proj), matrix(network.up_proj)]) * layer.post_attention_layernorm.weight,
-        down=matrix(network.down_proj),
+        output=mapped([attention.o_proj], merge),
+        gate_up=mapped([network.gate_proj, network.up_proj], merge, layer.post_attention_layernorm.weight),
+        down=mapped([network.down_proj], merge),
     )
 
 
-def fused(model: Any, length: int) -> Weights:
-    """The weights of a transformers model (with or without a head) for up to `length` positions."""
+def fused(model: Any, length: int, merge: bool = False) -> Weights:
+    """The weights of a transformers model (with or without a head) for up to `length` positions; `merge` makes adapters
+    part of the weights, which is faster to use and slower to train."""
     trunk, config = model.base_model, model.config
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -110,7 +149,7 @@ def fused(model: Any, length: int) -> Weights:
         turns = torch.polar(torch.full_like(angles, trunk.rotary_emb.attention_scaling), angles)
     return Weights(
         embedding=trunk.embed_tokens.weight,
-        layers=[fused_layer(layer, heads, key_heads, size) for layer in trunk.layers],
+        layers=[fused_layer(layer, heads, key_heads, size, merge) for layer in trunk.layers],
         norm=trunk.norm.weight,
         head=None if head is None else head.weight,
         turns=turns,
@@ -127,7 +166,7 @@ class _Scaled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        y = x * scale
+        y: Tensor = x * scale
         ctx.save_for_backward(y, scale)
         return y
 
@@ -161,8 +200,8 @@ def rotated_heads(mixed: Tensor, layer: Layer, weights: Weights, turns: Tensor) 
 
 def network(x: Tensor, layer: Layer, eps: float) -> Tensor:
     """x [m, H] plus the gated network's output."""
-    gate, up = functional.linear(scaled(x, eps), layer.gate_up).chunk(2, dim=-1)
-    return torch.addmm(x, functional.silu(gate) * up, layer.down.T)
+    gate, up = layer.gate_up(scaled(x, eps)).chunk(2, dim=-1)
+    return layer.down(functional.silu(gate) * up, onto=x)
 
 
 def causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -188,29 +227,34 @@ def hidden(weights: Weights, packing: Packing) -> Tensor:
     """Normed hidden states [S, H] of the tokens a packing keeps; the last layer computes no others."""
     x = functional.embedding(packing.tokens, weights.embedding)
     for layer in weights.layers:
-        mixed = functional.linear(scaled(x, weights.eps), layer.qkv, layer.qkv_bias)
+        mixed = layer.qkv(scaled(x, weights.eps))
         attended = torch.cat([attend(mixed, rectangle, layer, weights) for rectangle in packing.rectangles])
         if layer is weights.layers[-1]:
             attended, x = attended.index_select(0, packing.keep), x.index_select(0, packing.keep)
-        x = network(torch.addmm(x, attended, layer.output.T), layer, weights.eps)
+        x = network(layer.output(attended, onto=x), layer, weights.eps)
     return scaled(x, weights.eps) * weights.norm
 
 
 class LlamaEngine:
-    """Generation with a preallocated cache, [layers, 2, n, k, columns, d]; see `generate.Engine`."""
+    """Generation with preallocated caches; see `generate.Engine`.
+
+    keys [layers, n, k, d, columns] lie transposed, which makes the product with one query fast; values
+    [layers, n, k, columns, d]. Where prompts differ in length, mask [n, columns] is -inf between a prompt and the
+    column at which all rows go on.
+    """
 
     def __init__(self, model: Any, context: int) -> None:
-        self.weights = fused(model, context)
-        self.cache = torch.empty(0)
+        self.weights = fused(model, context, merge=True)
+        self.keys = self.values = self.position = torch.empty(0)
+        self.mask: Tensor | None = None
         self.used = 0
-        self.position = torch.empty(0)
-        self.mask: Tensor | None = None  # [n, columns] 0 or -inf, where prompts differ in length
 
     def prefill(self, prompts: Tensor, lengths: Tensor, room: int) -> Tensor:
         weights = self.weights
         n, self.used = prompts.shape
         columns = self.used + room
-        self.cache = torch.empty(len(weights.layers), 2, n, weights.key_heads, columns, weights.size)
+        self.keys = torch.empty(len(weights.layers), n, weights.key_heads, weights.size, columns)
+        self.values = torch.empty(len(weights.layers), n, weights.key_heads, columns, weights.size)
         self.position = lengths.clone()
         if int(lengths.min()) < self.used:
             column = torch.arange(columns)
@@ -218,19 +262,25 @@ class LlamaEngine:
             self.mask = torch.zeros(n, columns).masked_fill_(between, -torch.inf)
         x = functional.embedding(prompts, weights.embedding)
         turns = weights.turns[: self.used].unsqueeze(-2)
-        for layer, (keys, values) in zip(weights.layers, self.cache, strict=True):
-            mixed = functional.linear(scaled(x, weights.eps), layer.qkv, layer.qkv_bias)
+        for layer, keys, values in zip(weights.layers, self.keys, self.values, strict=True):
+            mixed = layer.qkv(scaled(x, weights.eps))
             query, key, value = rotated_heads(mixed, layer, weights, turns)
-            keys[:, :, : self.used] = key.transpose(1, 2)
+            keys[..., : self.used] = key.permute(0, 2, 3, 1)
             values[:, :, : self.used] = value.transpose(1, 2)
-            flat = torch.addmm(x.flatten(0, 1), causal(query, key, value).flatten(0, 1), layer.output.T)
+            flat = layer.output(causal(query, key, value).flatten(0, 1), onto=x.flatten(0, 1))
             x = network(flat, layer, weights.eps).view(x.shape)
         return self._head(x[torch.arange(n), lengths - 1])
 
     def select(self, rows: Tensor) -> None:
-        old = self.cache
-        self.cache = old.new_empty(*old.shape[:2], len(rows), *old.shape[3:])
-        self.cache[..., : self.used, :] = old[:, :, rows, :, : self.used]
+        keys, values = self.keys, self.values
+        if len(rows) > keys.shape[1]:
+            self.keys = keys.new_empty(keys.shape[0], len(rows), *keys.shape[2:])
+            self.values = values.new_empty(values.shape[0], len(rows), *values.shape[2:])
+        else:  # into the memory at hand: fresh pages cost more than the copy
+            self.keys, self.values = keys[:, : len(rows)], values[:, : len(rows)]
+        for layer in range(len(keys)):
+            self.keys[layer, ..., : self.used] = keys[layer, ..., : self.used][rows]
+            self.values[layer, ..., : self.used, :] = values[layer, ..., : self.used, :][rows]
         self.position = self.position[rows]
         self.mask = None if self.mask is None else self.mask[rows]
 
@@ -239,16 +289,16 @@ class LlamaEngine:
         self.used += 1
         x = functional.embedding(tokens, weights.embedding)
         turns = weights.turns[self.position].unsqueeze(-2)
-        mask = None if self.mask is None else self.mask[:, None, None, : self.used]
-        for layer, (keys, values) in zip(weights.layers, self.cache, strict=True):
-            mixed = functional.linear(scaled(x, weights.eps), layer.qkv, layer.qkv_bias)
-            query, keys[:, :, column], values[:, :, column] = rotated_heads(mixed, layer, weights, turns)
+        for layer, keys, values in zip(weights.layers, self.keys, self.values, strict=True):
+            mixed = layer.qkv(scaled(x, weights.eps))
+            query, keys[..., column], values[:, :, column] = rotated_heads(mixed, layer, weights, turns)
             # the heads that share a key head stand where positions usually do
-            grouped = query.view(len(x), weights.key_heads, -1, weights.size)
-            attended = functional.scaled_dot_product_attention(
-                grouped, keys[:, :, : self.used], values[:, :, : self.used], attn_mask=mask
-            )
-            x = network(torch.addmm(x, attended.flatten(1), layer.output.T), layer, weights.eps)
+            grouped = query.reshape(len(x), weights.key_heads, -1, weights.size) * weights.size**-0.5
+            heights = grouped @ keys[..., : self.used]
+            if self.mask is not None:
+                heights += self.mask[:, None, None, : self.used]
+            attended = heights.softmax(-1) @ values[:, :, : self.used]
+            x = network(layer.output(attended.flatten(1), onto=x), layer, weights.eps)
         self.position = self.position + 1
         return self._head(x)
 

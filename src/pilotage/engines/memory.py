@@ -1,0 +1,24 @@
+"""Memory that is freed and asked for again at every operation: glibc gives large blocks back to the system, and getting
+them anew costs more than the arithmetic of a small model."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of <malloc.h>
+
+
+def keep_freed_memory(megabytes: int = 512) -> bool:
+    """Lets this process keep up to so much freed memory for its next tensors; returns whether it could be set.
+
+    For the whole process and for good, so it belongs to programs, not to libraries' imports. Linux with glibc only.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    wanted = {MMAP_THRESHOLD: 32 << 20, TRIM_THRESHOLD: megabytes << 20, TOP_PAD: 16 << 20}
+    return all(mallopt(name, value) == 1 for name, value in wanted.items())
