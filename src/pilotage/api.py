@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from pilotage.gallery.report import write_comparison
 from pilotage.methods.method import methods, stacked
 from pilotage.methods.roots import root, speaks, warm_start
 from pilotage.policies.registry import resolve_policy
-from pilotage.run import checkpoint, log, loop
+from pilotage.run import checkpoint, log, loop, verdict
 from pilotage.run import compare as runner
 from pilotage.run.assemble import Parts, assemble
 from pilotage.run.evaluate import Evaluator
 from pilotage.run.recipe import Recipe
-from pilotage.run.verdict import Comparison
+from pilotage.settings import apply, full_path, set_path
 from pilotage.worlds import registry
 
 DEFAULT_WORLD = "reasoning:chain_sum"
@@ -49,14 +50,14 @@ def recipe(
     asked = dict(settings or {})
     if steps is not None:
         asked["steps"] = steps
-    world_piece = _apply(_piece_of(world, registry.resolve), "world", asked)
+    world_piece = apply(_piece_of(world, registry.resolve), "world", asked)
     policy_piece = None if policy is None else _piece_of(policy, resolve_policy)
     of_policy = {path: asked.pop(path) for path in list(asked) if path.startswith("policy.")}
     found = _composed(name, world_piece, policy_piece, seed, of_policy)
-    short = {path: full for path in asked if (full := _full(found, path)).startswith(PARTS)}
+    short = {path: full for path in asked if (full := full_path(found, path)).startswith(PARTS)}
     if short:  # said without its prefix: again from the beginning, since other defaults may depend on it
         again = of_policy | {full: asked.pop(path) for path, full in short.items()}
-        found = _composed(name, _apply(world_piece, "world", again), policy_piece, seed, again)
+        found = _composed(name, apply(world_piece, "world", again), policy_piece, seed, again)
     for path, value in asked.items():
         found = set_path(found, path, value)
     return found
@@ -73,7 +74,7 @@ def recipe_where_it_applies(
 ) -> Recipe:
     """As `recipe`, without the settings whose paths this method does not have: for the other arm of a comparison."""
     plain = recipe(name, world, policy, seed=seed, steps=steps)
-    kept = {path: value for path, value in settings.items() if path.startswith(PARTS) or _full(plain, path)}
+    kept = {path: value for path, value in settings.items() if path.startswith(PARTS) or full_path(plain, path)}
     return recipe(name, world, policy, seed=seed, steps=steps, settings=kept)
 
 
@@ -82,7 +83,7 @@ def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_polic
     made = world.build()
     try:
         chosen = policy or resolve_policy("lm" if isinstance(made.action, Text) else "mlp")
-        chosen = _apply(chosen, "policy", dict(of_policy))
+        chosen = apply(chosen, "policy", dict(of_policy))
         base = root(world, chosen, made.action, seed)
         found = stacked(name, base)
         if getattr(chosen.target, "untrained", False) and hasattr(made, "demonstrate") and speaks(found):
@@ -92,83 +93,12 @@ def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_polic
     return found
 
 
-def _full(of: Recipe, path: str) -> str:
-    """The full path a shorter one means; empty where the recipe has none."""
-    try:
-        return of.resolve(path)
-    except UsageError:
-        return ""
-
-
-def set_path(of: Recipe, path: str, value: Any) -> Recipe:
-    """A recipe with a user's value at a path; texts become what the path holds. Raises UsageError."""
-    holder, _, key = path.rpartition(".")
-    if holder == "credit" and key not in of.credit and isinstance(value, str) and ":" in value:
-        return of.vary("you", {path: Piece(value)})  # a link of one's own, at the end of the chain
-    full = of.resolve(path)
-    return of.vary("you", {full: _fitted(full, of.get(full), value)})
-
-
-def _apply(piece: Piece, prefix: str, asked: dict[str, Any]) -> Piece:
-    """Takes the settings under a prefix out of `asked` and gives them to the piece."""
-    for path in [p for p in asked if p.startswith(prefix + ".")]:
-        key = path.removeprefix(prefix + ".")
-        value = asked.pop(path)
-        holder, _, inner = key.partition(".")
-        if inner:  # an entry of a setting that is itself a mapping
-            entries = dict(piece.defaults().get(holder) or {})
-            piece = piece.having(**{holder: {**entries, inner: _parsed(value)}})
-        else:
-            piece = piece.having(**{key: _fitted(path, piece.defaults().get(key), value)})
-    return piece
-
-
 def _piece_of(given: str | type | Piece, resolve: Callable[[str], Piece]) -> Piece:
     if isinstance(given, Piece):
         return given
     if isinstance(given, type):
         return Piece(f"{given.__module__}:{given.__qualname__}")
     return resolve(given)
-
-
-def _parsed(value: Any) -> Any:
-    """A text as JSON where it is JSON, with `none` and lists a,b."""
-    if not isinstance(value, str):
-        return tuple(value) if isinstance(value, list) else value
-    if value.lower() in ("none", "null"):
-        return None
-    try:
-        found = json.loads(value.lower() if value in ("True", "False") else value)
-    except json.JSONDecodeError:
-        return value
-    return tuple(found) if isinstance(found, list) else found
-
-
-def _fitted(path: str, before: Any, value: Any) -> Any:
-    """A user's value in the kind of the one it replaces. Raises UsageError where it cannot be."""
-    if isinstance(before, Piece) and isinstance(value, str):
-        return Piece(value)
-    found = _parsed(value)
-    if before is None or found is None or isinstance(value, Piece):
-        return found
-    if isinstance(before, str):
-        return str(value)
-    if isinstance(before, tuple) and isinstance(found, int | float):
-        return (found,)
-    if isinstance(before, float) and isinstance(found, int) and not isinstance(found, bool):
-        return float(found)
-    if isinstance(before, float) and found in ("inf", "-inf"):
-        return float(found)
-    if isinstance(before, int) and not isinstance(before, bool) and isinstance(found, float) and found.is_integer():
-        return int(found)
-    if not isinstance(found, type(before)):
-        raise UsageError(f"{path} takes {_kind(before)}, not {value!r}")
-    return found
-
-
-def _kind(value: Any) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a list such as [64,64]"}
-    return names.get(type(value), f"a {type(value).__name__}")
 
 
 @dataclass(frozen=True)
@@ -243,11 +173,11 @@ def resume(folder: str | Path) -> Run:
 @dataclass(frozen=True)
 class Compared:
     """What a comparison gave. results: each arm against the last; reports: a page for each; failures: a line for each
-    run that failed; notes: settings that not all arms have."""
+    run that failed; notes: what else is worth knowing, such as settings that not all arms have."""
 
     out: Path
     runs: Mapping[str, list[Run]]
-    results: Sequence[Comparison]
+    results: Sequence[verdict.Comparison]
     reports: Sequence[Path]
     failures: Sequence[str]
     notes: Sequence[str]
@@ -294,10 +224,14 @@ def compare(
     made = assemble(planned[0].recipe)  # a world that does not fit the policy is said before anything is written
     made.world.close()
     runner.open_folder(folder, planned)
+    if all(job.finished for job in planned):
+        notes.append("every run was finished before; none was run now")
     runner.make_starts(planned, show)
     failures = runner.run_all(planned, jobs or os.cpu_count() or 1, threads=threads, show=show)
     runs = {arm: [Run(job.folder) for job in planned if job.arm == arm and job.finished] for arm in arms}
     results, reports = _judged(arms, runs, folder)
+    if len(reports) < len(results):
+        notes.append('no report was written, for want of plotly: pip install "pilotage[report]"')
     found = Compared(folder, runs, results, reports, failures, notes)
     (folder / "comparison.json").write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
     return found
@@ -328,7 +262,7 @@ def _arms(
             first[label] = recipe_where_it_applies(name, world, policy, seed=0, steps=steps, settings=settings)
     notes = []
     for path in settings:
-        have = [label for label, made in first.items() if path.startswith(PARTS) or _full(made, path)]
+        have = [label for label, made in first.items() if path.startswith(PARTS) or full_path(made, path)]
         if not have:
             first[labels[0]].resolve(path)  # raises, with the nearest
         if len(have) < len(labels):
@@ -338,7 +272,7 @@ def _arms(
 
 def _judged(
     arms: Mapping[str, Mapping[int, Recipe]], runs: Mapping[str, list[Run]], folder: Path
-) -> tuple[list[Comparison], list[Path]]:
+) -> tuple[list[verdict.Comparison], list[Path]]:
     """Each arm against the last, with a report, where both have a finished run of the same seed."""
     *candidates, baseline = arms
     results, reports = [], []
@@ -351,7 +285,10 @@ def _judged(
         changed = explain.changes(arms[arm][0], arms[baseline][0])
         changes = [(path, explain.shown(before), explain.shown(after)) for path, before, after in changed]
         claim = methods()[arm].claim if arm in methods() else ""
-        results.append(write_comparison(report, *sides, changes=changes, claim=claim))
+        if find_spec("plotly") is None:
+            results.append(verdict.compare(sides[0], sides[1]))
+            continue
+        results.append(write_comparison(report, sides[0], sides[1], changes=changes, claim=claim))
         reports.append(report)
     return results, reports
 

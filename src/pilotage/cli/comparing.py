@@ -86,11 +86,13 @@ def _say(found: Compared) -> None:
     """The table of each pair, its verdict, and where the report is."""
     for note in found.notes:
         click.echo(f"note: {note}")
-    for result, report in zip(found.results, found.reports, strict=True):
+    for result in found.results:
         table = result.table()
         table.title = None  # the verdict follows, where nothing wraps it
         show_table(table)
-        click.echo(f"{result.verdict}\nreport: {report.resolve()}")
+        click.echo(result.verdict)
+    for report in found.reports:
+        click.echo(f"report: {report.resolve()}")
 
 
 def _again(folder: Path) -> str:

@@ -80,7 +80,7 @@ class Piece:
         """
         try:
             return call(self.target, arguments, self.settings, context)
-        except (TypeError, ValueError) as error:  # a learning rate below 0, a width that is a text
+        except (TypeError, ValueError, RuntimeError) as error:  # a rate below 0, a width that is a text
             raise UsageError(f"{self.use.partition(':')[2]}: {error}") from error
 
     def bound(self) -> Bound:
