@@ -137,10 +137,12 @@ class Learner:
             for part in order.tensor_split(count):
                 yield rows_of(everything.episodes.select(part), needs_past=True)
             return
+        # shuffled whole and cut into views: gathering each column of each part costs more than small networks do
         shuffled = torch.from_numpy(generator.permutation(len(everything)))
-        for part in shuffled.tensor_split(count):
-            cut = {name: column[part] for name, column in everything.columns.items()}
-            yield Minibatch(cut, everything.owner[part], torch.arange(len(part)))
+        names = list(everything.columns)
+        columns = (everything.columns[name][shuffled].tensor_split(count) for name in names)
+        for owner, *cut in zip(everything.owner[shuffled].tensor_split(count), *columns, strict=True):
+            yield Minibatch(dict(zip(names, cut, strict=True)), owner, torch.arange(len(owner)))
 
     def _over_ranks(self, number: float) -> float:
         return float(self.ranks.sum(torch.tensor(float(number), dtype=torch.float64)))
@@ -161,10 +163,12 @@ class Learner:
             reduction: decision_weights(reduction, minibatch.owner, self.ranks.sum)
             for reduction in {objective.reduction for _, objective, _ in active.losses}
         }
-        active.optimiser.zero_grad(set_to_none=True)
+        for parameter in active.parameters:
+            parameter.grad = None
         heard = _audible(minibatch, active.silent_column)
         if self._over_ranks(heard is not None) == 0:
-            tally.count("skipped_steps")
+            if len(minibatch):
+                tally.count("skipped_steps")
             return 0
         total = 0.0
         for part in self.policy.split(heard) if heard is not None else ():

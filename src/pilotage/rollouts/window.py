@@ -37,26 +37,29 @@ class Window(Rollout):
         noise = policy.noise(streams.generator("rollout", step), lanes, steps)
         if self.observation is None:
             self.observation = self._start(world, next_task, list(range(lanes)))
-        observations, actions, logps = [], [], torch.empty(steps, lanes)
+        observations, actions, logps = [], [], []
         reward = np.zeros((steps, lanes), np.float32)
         terminated, truncated, invalid = (np.zeros((steps, lanes), bool) for _ in range(3))
         finals: dict[tuple[int, int], Any] = {}
         finished: dict[tuple[int, int], tuple[float, float]] = {}
         keys = np.zeros((steps, lanes), np.int64)
         every = list(range(lanes))
-        for t in range(steps):
-            action, logps[t] = policy.act(self.observation, noise[t])
+        for t, drawn in enumerate(noise.unbind()):
+            action, logp = policy.act(self.observation, drawn)
             outcome = world.step(to_world(action), every)
             observations.append(self.observation)
             actions.append(action)
+            logps.append(logp)
             keys[t] = self.keys
             reward[t], terminated[t], truncated[t] = outcome.reward, outcome.terminated, outcome.truncated
             for lane in outcome.invalid:
                 invalid[t, lane] = True
-            self.running += np.stack([reward[t], np.ones(lanes)])
+            self.running[0] += reward[t]
+            self.running[1] += 1
             following = outcome.observation
-            ended = (terminated[t] | truncated[t] | invalid[t]).nonzero()[0]
-            if len(ended):
+            over = terminated[t] | truncated[t] | invalid[t]
+            if over.any():
+                ended = over.nonzero()[0]
                 following = np.array(following)
                 for lane in ended.tolist():
                     finals[lane, t] = following[lane].copy()
@@ -65,8 +68,8 @@ class Window(Rollout):
                 self.running[:, ended] = 0
             self.observation = following
         return _record(
-            np.stack(observations), torch.stack(actions), logps, reward, terminated, truncated, invalid, keys, finals,
-            finished, self.observation,
+            np.stack(observations), torch.stack(actions), torch.stack(logps), reward, terminated, truncated, invalid,
+            keys, finals, finished, self.observation,
         )  # fmt: skip
 
     def _start(self, world: World, next_task: NextTask, lanes: list[int]) -> np.ndarray[Any, Any]:
