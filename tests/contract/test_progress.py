@@ -81,7 +81,7 @@ def test_runs_of_other_processes_are_followed(tmp_path):
     assert progress.meters["a"].step == 5
     assert progress.meters["b"].since is None
     progress.__exit__()
-    assert out.getvalue() == "a 5/10 (reward 1) · b 0/10\n"
+    assert out.getvalue() == "0 of 2 runs finished · a 5/10 (reward 1)\n"
 
 
 def test_following_ends_with_the_runs(tmp_path):
@@ -91,3 +91,14 @@ def test_following_ends_with_the_runs(tmp_path):
     out = io.StringIO()
     follow({"a": tmp_path / "a"}, {"a": 2}, lambda: next(answers), console=Console(file=out), interval=0.01)
     assert out.getvalue() == "a 2/2\n"
+
+
+def test_the_time_left_counts_runs_that_wait():
+    out, clock, progress = shown({"a": 10, "b": 10})
+    progress.update("a", 0, {})
+    clock.now += 5
+    progress.update("a", 5, {})
+    assert progress.left(clock.now) == 15  # 5 of 20 steps took 5 seconds
+    clock.now += 5
+    progress.update("a", 10, {"train/reward": 0.5})
+    assert out.getvalue() == "1 of 2 runs finished · 10 s left\n"

@@ -90,6 +90,9 @@ class Progress:
                 name: self.bars.add_task(name, total=meter.total, left="", said="")
                 for name, meter in self.meters.items()
             }
+            if len(self.meters) > 1:
+                steps = sum(meter.total for meter in self.meters.values())
+                self.tasks[""] = self.bars.add_task("all runs", total=steps, left="", said="")
             self.bars.start()
         return self
 
@@ -110,19 +113,41 @@ class Progress:
         meter.observe(step, metrics, now)
         if self.bars is not None:
             self.bars.update(self.tasks[name], completed=meter.step, left=_left(meter.left(now)), said=meter.said())
+            if "" in self.tasks:
+                together = sum(meter.step for meter in self.meters.values())
+                self.bars.update(self.tasks[""], completed=together, left=_left(self.left(now)))
         elif now - self.last_line >= LINE_EVERY:
             self._line()
 
+    def left(self, now: float) -> float | None:
+        """Seconds until all runs have ended, at their joint pace so far; None until a step has been timed.
+
+        Joint, because runs that wait for a processor have no pace of their own yet.
+        """
+        begun = [meter for meter in self.meters.values() if meter.since is not None]
+        remaining = sum(meter.total - meter.step for meter in self.meters.values())
+        taken = sum(meter.step - meter.since[0] for meter in begun if meter.since is not None)
+        if not remaining:
+            return 0.0
+        if not taken:
+            return None
+        first = min(meter.since[1] for meter in begun if meter.since is not None)
+        return (now - first) / taken * remaining
+
     def _line(self) -> None:
+        """How many runs have ended, where those under way are, and the time left for all."""
         self.last_line = self.clock()
-        parts = []
+        ended = sum(meter.step >= meter.total for meter in self.meters.values())
+        several = len(self.meters) > 1
+        parts = [f"{ended} of {len(self.meters)} runs finished"] if several else []
         for name, meter in self.meters.items():
+            if several and (meter.since is None or meter.step >= meter.total):
+                continue
             said = meter.said()
             parts.append(f"{name} {meter.step}/{meter.total}" + (f" ({said})" if said else ""))
-        known = [meter.left(self.last_line) for meter in self.meters.values()]
-        slowest = max((left for left in known if left is not None), default=None)
-        if slowest and None not in known:
-            parts.append(_left(slowest))
+        left = self.left(self.last_line)
+        if left:
+            parts.append(_left(left))
         self.console.print(" · ".join(parts), markup=False, highlight=False, soft_wrap=True)
 
 
