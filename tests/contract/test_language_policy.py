@@ -99,6 +99,14 @@ def test_messages_stop_at_an_end_token_or_at_the_budget():
     assert {*messages.closed} == {True, False}
 
 
+def test_what_was_said_may_take_part_in_gradients():
+    policy = make()
+    logp = policy.speak(prompts(policy)[:1], uniforms(1)).logp[0]
+    weight = torch.ones(len(logp), requires_grad=True)
+    (weight * logp).sum().backward()
+    assert torch.equal(weight.grad, logp)
+
+
 def test_any_of_several_end_tokens_stops():
     policy = make()
     policy.tokenizer = type("Two", (Characters,), {"ends": (2, 5)})(TEXT.alphabet)

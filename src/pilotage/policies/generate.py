@@ -50,7 +50,6 @@ def choose(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor
     return token.squeeze(-1), (logits.gather(-1, token) - normaliser).squeeze(-1)
 
 
-@torch.inference_mode()
 def speak(
     engine: Engine,
     prompts: Sequence[Tensor],
@@ -65,30 +64,41 @@ def speak(
     n, most = uniforms.shape
     if n != len(prompts) * repeats:
         raise ValueError(f"{len(prompts)} prompts x {repeats} repeats need as many rows of uniforms, not {n}")
-    if n == 0:
-        return Messages([], [], [])
-    tokens_in, lengths = padded(prompts)
+    if n == 0 or most == 0:
+        return Messages([torch.zeros(0, dtype=torch.long)] * n, [torch.zeros(0)] * n, [False] * n)
+    together, lengths = padded(prompts)
     if int(lengths.min()) == 0 or int(lengths.max()) >= context:
         raise UsageError(f"a prompt of {int(lengths.max())} tokens (at least 1) does not fit a context of {context}")
-    limit = (context - lengths).clamp(max=most).repeat_interleave(repeats)
-    uniforms = uniforms.to(torch.float32).clamp(max=BELOW_ONE)
-    tokens = torch.zeros(n, most, dtype=torch.long)
-    logp = torch.zeros(n, most)
+    with torch.inference_mode():
+        logits = engine.prefill(together, lengths, most)
+        if repeats > 1:
+            spread = torch.arange(len(prompts)).repeat_interleave(repeats)
+            engine.select(spread)
+            logits = logits[spread]
+        limit = (context - lengths).clamp(max=most).repeat_interleave(repeats)
+        draws = uniforms.to(torch.float32).clamp(max=BELOW_ONE)
+        tokens, logp, count, closed = _write(engine, logits, draws, limit, torch.tensor(list(ends)), temperature)
+    sizes = count.tolist()
+    return Messages(  # copied outside inference mode, so that gradients may pass through what is made of them
+        [row[:size].clone() for row, size in zip(tokens, sizes, strict=True)],
+        [row[:size].clone() for row, size in zip(logp, sizes, strict=True)],
+        closed.tolist(),
+    )
+
+
+def _write(
+    engine: Engine, logits: Tensor, uniforms: Tensor, limit: Tensor, ends: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tokens and log-probs [n, T], lengths [n] and whether closed [n], from the first logits [n, V] and limits [n]."""
+    n, most = uniforms.shape
+    tokens, logp = torch.zeros(n, most, dtype=torch.long), torch.zeros(n, most)
     count, closed = limit.clone(), torch.zeros(n, dtype=torch.bool)
-    end_ids = torch.tensor(list(ends))
     rows = torch.arange(n)  # the message that each of the engine's rows writes
     speaking = torch.ones(n, dtype=torch.bool)
-    if most == 0:
-        return Messages(list(tokens), list(logp), closed.tolist())
-    logits = engine.prefill(tokens_in, lengths, most)
-    if repeats > 1:
-        spread = torch.arange(len(prompts)).repeat_interleave(repeats)
-        engine.select(spread)
-        logits = logits[spread]
     for t in range(most):
         token, score = choose(logits, uniforms[rows, t], temperature)
         tokens[rows, t], logp[rows, t] = token, score
-        ended = torch.isin(token, end_ids) & speaking
+        ended = torch.isin(token, ends) & speaking
         closed[rows] |= ended
         count[rows[ended]] = t + 1
         speaking &= ~ended & (limit[rows] > t + 1)
@@ -100,12 +110,7 @@ def speak(
             engine.select(kept)
             rows, token, speaking = rows[kept], token[kept], speaking[kept]
         logits = engine.step(token)
-    sizes = count.tolist()
-    return Messages(
-        [row[:size].clone() for row, size in zip(tokens, sizes, strict=True)],
-        [row[:size].clone() for row, size in zip(logp, sizes, strict=True)],
-        closed.tolist(),
-    )
+    return tokens, logp, count, closed
 
 
 class TransformersEngine:

@@ -61,11 +61,13 @@ def preceding(batch: Batch, decisions: Tensor) -> Tensor:
     return decisions - 1
 
 
-def scores(hidden: Tensor, head: Tensor, bias: Tensor | None, action: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probs of actions [S] and entropies [S] under the logits of hidden [S, H]."""
+def scores(hidden: Tensor, head: Tensor, bias: Tensor | None, action: Tensor, entropy: bool) -> tuple[Tensor, ...]:
+    """Log-probs of actions [S] under the logits of hidden [S, H] and, where wanted, entropies [S]."""
     logits = functional.linear(hidden, head, bias)
     normaliser = logits.logsumexp(-1)
     logp = logits.gather(-1, action.unsqueeze(-1)).squeeze(-1) - normaliser
+    if not entropy:
+        return (logp,)
     return logp, normaliser - ((logits - normaliser.unsqueeze(-1)).exp() * logits).sum(-1)
 
 
@@ -131,21 +133,19 @@ class LanguageModel(SpeakingPolicy):
     def speak(
         self, prompts: Sequence[Tensor], uniforms: Tensor, *, temperature: float = 1.0, repeats: int = 1
     ) -> Messages:
-        with torch.inference_mode():
-            engine: generate.Engine
-            if written_by_hand(self.model):
+        engine: generate.Engine = generate.TransformersEngine(self.model)
+        if written_by_hand(self.model):
+            with torch.inference_mode():
                 engine = llama.LlamaEngine(self.model, self.context)
-            else:
-                engine = generate.TransformersEngine(self.model)
-            return generate.speak(
-                engine,
-                prompts,
-                uniforms,
-                ends=self.tokenizer.ends,
-                context=self.context,
-                temperature=temperature,
-                repeats=repeats,
-            )
+        return generate.speak(
+            engine,
+            prompts,
+            uniforms,
+            ends=self.tokenizer.ends,
+            context=self.context,
+            temperature=temperature,
+            repeats=repeats,
+        )
 
     # ---- scores
 
@@ -165,20 +165,20 @@ class LanguageModel(SpeakingPolicy):
                 found["distribution"] = Categorical(self.model.get_output_embeddings()(hidden))
             if names & {"logp", "entropy"}:
                 action = batch["action"][decisions].long()
-                found["logp"], found["entropy"] = self._scores(hidden, action)
+                found |= zip(("logp", "entropy"), self._scores(hidden, action, "entropy" in names), strict=False)
         return {name: value for name, value in found.items() if name in names}
 
-    def _scores(self, hidden: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    def _scores(self, hidden: Tensor, action: Tensor, entropy: bool) -> tuple[Tensor, ...]:
         head = self.model.get_output_embeddings()
         weight, bias = llama.matrix(head), getattr(head, "bias", None)
-        rows = CHUNK_ABOVE // len(weight)
+        rows = max(1, CHUNK_ABOVE // len(weight))
         if len(hidden) <= rows:
-            return scores(hidden, weight, bias, action)
+            return scores(hidden, weight, bias, action, entropy)
         parts = [
-            checkpoint(scores, h, weight, bias, a, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(scores, h, weight, bias, a, entropy, use_reentrant=False, preserve_rng_state=False)
             for h, a in zip(torch.split(hidden, rows), torch.split(action, rows), strict=True)
         ]
-        return torch.cat([logp for logp, _ in parts]), torch.cat([entropy for _, entropy in parts])
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
     def _values(self, packing: Packing) -> Tensor:
         if self.critic is None:
