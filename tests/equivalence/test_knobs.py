@@ -1,0 +1,105 @@
+"""A method with its own knob turned off is its baseline, to the bit, after three real steps."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from helpers import control_recipe, differing, final_state, text_recipe
+from pilotage import api
+from pilotage.credit.reference import Reference
+from pilotage.data.piece import piece
+from pilotage.run.recipe import Recipe, difference
+
+POLICY = "terms.policy.objectives.policy"
+WORLDS = {
+    "text": text_recipe,
+    "control": lambda name, **more: control_recipe(name, "toy_worlds:Line", **more),
+}
+
+# method, its baseline, what turns its knobs off
+OFF = [
+    ("lite-ppo", "grpo", {"credit.advantage.std": "group", f"{POLICY}.reduction": "sequence"}),
+    ("nft", "rft", {f"{POLICY}.loss.negative_weight": 0.0}),
+    ("dapo", "grpo", {"credit.filter": None, f"{POLICY}.loss.high": 0.2, f"{POLICY}.reduction": "sequence"}),
+    ("dr-grpo", "grpo", {"credit.advantage.std": "group", f"{POLICY}.reduction": "sequence"}),
+    (
+        "reinforce++",
+        "grpo",
+        {"credit.advantage.mean": "group", "credit.advantage.std": "group", f"{POLICY}.reduction": "sequence"},
+    ),
+]
+
+
+def ends(recipe: Recipe, folder: Any) -> dict[str, Any]:
+    """Everything but the credit chain's own state after a real run of three steps."""
+    api.train(recipe, out=folder)
+    parts = final_state(folder)["parts"]
+    return {name: parts[name] for name in ("policy", "learner", "sampler", "rollout", "world")}
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize(("name", "baseline", "off"), OFF, ids=[name for name, *_ in OFF])
+def test_off_is_the_baseline(name, baseline, off, kind, tmp_path):
+    make = WORLDS[kind]
+    method, base = make(name), make(baseline)
+    turned = method.vary("test", off)
+    one, other, on = (ends(r, tmp_path / str(i)) for i, r in enumerate((turned, base, method)))
+    assert differing(one, other) == []
+    # and it is a knob: on, the policy is another
+    assert differing(on["policy"], other["policy"]) != []
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+def test_mdpo_without_its_divergence_is_ppo_without_clipping(kind, tmp_path):
+    make = WORLDS[kind]
+    mdpo, ppo = make("mdpo"), make("ppo")
+    shared = ("parameters", "optimiser", "epochs", "minibatches", "max_grad_norm", "schedule")
+    matching = {
+        "terms.policy.objectives": {"policy": ppo.get(POLICY)},
+        f"{POLICY}.loss.low": None,
+        f"{POLICY}.loss.high": None,
+        f"{POLICY}.reduction": mdpo.get(f"{POLICY}.reduction"),
+        **{f"terms.policy.{name}": mdpo.get(f"terms.policy.{name}") for name in shared},
+        "terms.value": mdpo.get("terms.value"),
+        "credit": {name: ppo.credit[name] for name in mdpo.credit if name in ppo.credit},
+    }
+    off = mdpo.vary("test", {f"{POLICY}.loss.pace": math.inf})
+    one, other, on = (ends(r, tmp_path / str(i)) for i, r in enumerate((off, ppo.vary("test", matching), mdpo)))
+    assert differing(one, other) == []
+    assert differing(on["policy"], other["policy"]) != []
+
+
+def test_the_chain_of_credit_keeps_its_order():
+    # what a method adds to its baseline's chain stands after it, or the run would be another
+    assert list(text_recipe("mdpo").credit)[:3] == list(text_recipe("ppo").credit)
+
+
+@pytest.mark.parametrize(("name", "baseline", "off"), OFF, ids=[name for name, *_ in OFF])
+def test_a_method_differs_from_its_baseline_in_its_knobs_only(name, baseline, off):
+    paths = {path for path, *_ in difference(text_recipe(name), text_recipe(baseline))}
+    extra = {
+        path for path in paths if not any(path == p or path.startswith((p + ".", p.rpartition(".")[0])) for p in off)
+    }
+    assert extra == set()
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+def test_a_penalty_of_weight_zero_is_none(kind, tmp_path):
+    # the reference's log-probs are worked out, and weigh nothing
+    base = WORLDS[kind]("grpo")
+    with_reference = base.vary("test", {"credit.reference": piece(Reference)})
+    assert base.get("terms.policy.objectives.kl.weight") == 0.0
+    one, other = ends(base, tmp_path / "a"), ends(with_reference, tmp_path / "b")
+    assert differing(one, other) == []
+    on = with_reference.vary("test", {"terms.policy.objectives.kl.weight": 0.5})
+    assert differing(ends(on, tmp_path / "c")["policy"], other["policy"]) != []
+
+
+def test_equal_to_the_bit_means_to_the_bit():
+    one = {"x": torch.tensor([0.0, 1.0])}
+    assert differing(one, {"x": torch.tensor([-0.0, 1.0])}) == ["/x"]
+    assert differing(one, {"x": torch.tensor([0.0, 1.0 + 1e-7])}) == ["/x"]
+    assert differing(one, {"y": torch.tensor([0.0, 1.0])}) == ["/x", "/y"]
+    assert differing(one, {"x": torch.tensor([0.0, 1.0])}) == []
