@@ -233,7 +233,7 @@ def test_a_piece_builds_it():
 
 
 def test_freed_memory_is_kept_on_linux():
-    code = "from pilotage.engines.memory import keep_freed_memory; print(keep_freed_memory())"
+    code = "from pilotage.engines.local import keep_freed_memory; print(keep_freed_memory())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == str(sys.platform == "linux")
 
 

@@ -12,8 +12,9 @@ import click
 
 from pilotage.cli import options
 from pilotage.cli.catalogue import show_table
-from pilotage.cli.training import slug, use_threads
+from pilotage.cli.training import slug
 from pilotage.data.piece import UsageError
+from pilotage.engines.local import prepare
 
 if TYPE_CHECKING:
     from pilotage.api import Compared
@@ -54,7 +55,7 @@ def compare(
     from pilotage import api
     from pilotage.run.compare import ComparisonStopped
 
-    use_threads(threads)
+    prepare(threads)
     try:
         found = api.compare(
             *names,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pilotage.cli import options
+from pilotage.engines.local import prepare
 
 if TYPE_CHECKING:
     from pilotage.run.loop import Watch
@@ -88,7 +89,7 @@ def evaluate(folder: Path, threads: int, tasks: int | None, samples: int | None,
     from pilotage.run.wording import Wording, plain
 
     log.read_recipe(folder)
-    use_threads(threads)
+    prepare(threads)
     found = api.Run(folder).evaluate(tasks, samples)
     if as_json:
         click.echo(json.dumps(plain({name: listed(value) for name, value in found.items()}), indent=2))
@@ -112,7 +113,7 @@ def _run(recipe: Recipe, folder: Path, threads: int, go: Callable[[Watch], Any])
     from pilotage.run.compare import ComparisonStopped, make_start
     from pilotage.run.progress import Progress
 
-    use_threads(threads)
+    prepare(threads)
     try:
         for first in (recipe.start, recipe.data):
             if first is not None:
@@ -135,13 +136,6 @@ def ending(folder: Path) -> str:
 
     run = read_run(folder)
     return f"{rise_sentence(side(run.name, [run]), run.metric)}; see {folder}"
-
-
-def use_threads(count: int) -> None:
-    """How many threads torch computes with."""
-    import torch
-
-    torch.set_num_threads(count)
 
 
 def slug(spec: str) -> str:

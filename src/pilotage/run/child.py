@@ -22,12 +22,11 @@ def main() -> int:
     folder, threads = Path(sys.argv[1]), int(sys.argv[2])
     tree = json.loads(sys.stdin.readline())
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    import torch
-
+    from pilotage.engines import local
     from pilotage.run import loop
     from pilotage.run.recipe import Recipe
 
-    torch.set_num_threads(threads)
+    local.prepare(threads)
     try:
         loop.train_or_resume(Recipe.from_json(tree), folder)
     except loop.Interrupted as stopped:

@@ -95,7 +95,10 @@ class Recipe:
                 overlap = _covers(path, other_path) or _covers(other_path, path)
                 if owner in among and owner != by and overlap and before != value:
                     raise UsageError(f"{owner} and {by} both set {path!r}, to different values; choose one of them")
-            recipe = typing.cast(Recipe, _put(recipe, path.split("."), value, path))
+            try:
+                recipe = typing.cast(Recipe, _put(recipe, path.split("."), value, path))
+            except UsageError as error:
+                raise UsageError(f"{by} changes {path!r}, which this recipe does not have: {error}") from None
             changed[path] = by
         return replace(recipe, changed=changed)
 

@@ -1,5 +1,8 @@
-"""Memory that is freed and asked for again at every operation: glibc gives large blocks back to the system, and getting
-them anew costs more than the arithmetic of a small model."""
+"""This process: threads and memory.
+
+Memory that is freed and asked for again at every operation: glibc gives large blocks back to the system, and getting
+them anew costs more than the arithmetic of a small model.
+"""
 
 from __future__ import annotations
 
@@ -22,3 +25,11 @@ def keep_freed_memory(megabytes: int = 512) -> bool:
         return False
     wanted = {MMAP_THRESHOLD: 32 << 20, TRIM_THRESHOLD: megabytes << 20, TOP_PAD: 16 << 20}
     return all(mallopt(name, value) == 1 for name, value in wanted.items())
+
+
+def prepare(threads: int) -> None:
+    """What a program does first: so many threads for torch, and freed memory kept."""
+    import torch
+
+    torch.set_num_threads(threads)
+    keep_freed_memory()
