@@ -202,10 +202,12 @@ class Learner:
     ) -> Tensor:
         """The term's weighted sum over one micro-batch."""
         total: Tensor | None = None
+        here = {reduction: whole[part.index] for reduction, whole in weights.items()}
         for key, objective, function in active.losses:
             terms: Terms = function(rows=part, progress=progress, **quantities)
-            value = (terms.loss * weights[objective.reduction][part.index]).sum()
-            total = objective.weight * value if total is None else total + objective.weight * value
+            value = torch.dot(terms.loss, here[objective.reduction].to(terms.loss.dtype))
+            weighted = value if objective.weight == 1 else objective.weight * value
+            total = weighted if total is None else total + weighted
             if report:
                 with torch.no_grad():
                     tally.add(f"{active.name}/{key}", float(terms.loss.detach().mean()), len(part))
