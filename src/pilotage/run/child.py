@@ -42,7 +42,9 @@ def main() -> int:
 
 
 def _stop_with_parent() -> None:
-    sys.stdin.read()
+    # not through sys.stdin: a thread that waits in its buffer holds a lock that Python wants when it ends
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
