@@ -57,7 +57,7 @@ class Episodes(Rollout):
             going = np.ones(len(live), bool)
             for i, row in enumerate(live.tolist()):
                 stop = _stop(outcome, i)
-                ends[row] = (stop or Stop.LENGTH, following[i], outcome.invalid.get(i, ""))
+                ends[row] = (Stop.LENGTH if stop is None else stop, following[i], outcome.invalid.get(i, ""))
                 going[i] = stop is None
             live, observation = live[going], following[going]
             if not len(live):

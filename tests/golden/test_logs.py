@@ -1,0 +1,50 @@
+"""Five steps of every method as they were when last looked at: a change that moves a number has to say so.
+
+Written anew with `PILOTAGE_WRITE_GOLDEN=1 pytest tests/golden`, and then with a reason in the commit. The comparison is
+relative, since another processor's matrix products round otherwise.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from helpers import control_recipe, metrics, text_recipe
+from pilotage import api
+from pilotage.methods.method import methods
+
+LOGS = Path(__file__).parent / "logs"
+KEPT = ("train/reward", "train/length", "train/kept", "count/decisions", "eval/return", "eval/accuracy")
+FIVE = {"steps": 5, "evaluation.every": 5}
+WORLDS = {
+    "text": lambda slug: text_recipe(slug, settings=FIVE),
+    "control": lambda slug: control_recipe(slug, "toy_worlds:Line", settings=FIVE),
+}
+
+
+def played(slug: str, world: str, folder: Path) -> list[dict[str, float]]:
+    """What a golden log holds of each record: six digits of rewards, lengths, losses and gradient norms."""
+    api.train(WORLDS[world](slug), out=folder)
+    found = []
+    for record in metrics(folder):
+        kept = {k: v for k, v in record.items() if k in KEPT or k.endswith(("/loss", "/gradient_norm"))}
+        found.append({"step": record["step"], **{k: float(f"{v:.6g}") for k, v in sorted(kept.items())}})
+    return found
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("slug", sorted(methods()))
+def test_five_steps_are_what_they_were(slug, world, tmp_path):
+    log = LOGS / f"{slug}-{world}.jsonl"
+    found = played(slug, world, tmp_path / "run")
+    if os.environ.get("PILOTAGE_WRITE_GOLDEN"):
+        log.write_text("".join(json.dumps(record) + "\n" for record in found))
+    expected = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(found) == len(expected) == 7  # before, five steps, after
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=2e-3, abs=1e-5)
+
+
+def test_no_log_is_left_over():
+    assert {path.name for path in LOGS.iterdir()} == {f"{slug}-{world}.jsonl" for slug in methods() for world in WORLDS}
