@@ -1,0 +1,161 @@
+"""The rows: what is compared with what, at which sizes, and what is asked of it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from benchmarks.measure import Measured
+
+Kind = Literal["ratio", "seconds", "informative"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """ours, peer: `module:function` that takes the settings and returns a repeat to call.
+
+    kind: "ratio" wants ours / peer of at least `target`; "seconds" wants at most `target` of them and has no peer;
+    "informative" wants nothing. amount: what is counted. packages: the peer's, whose versions are recorded.
+    about: seconds that a pair of repeats takes, to foretell the time left.
+    """
+
+    name: str
+    line: str
+    amount: str
+    ours: str
+    peer: str | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    kind: Kind = "ratio"
+    target: float | None = None
+    packages: tuple[str, ...] = ()
+    about: float = 5.0
+
+    def side(self, which: str) -> Callable[[], Measured]:
+        """A repeat of ours or of the peer's, ready to be called."""
+        path = self.ours if which == "ours" else self.peer
+        if path is None:
+            raise ValueError(f"{self.name} has no {which}")
+        module, _, name = path.partition(":")
+        made: Callable[[], Measured] = getattr(importlib.import_module(module), name)(**self.settings)
+        return made
+
+    def met(self, value: float) -> bool | None:
+        """Whether a ratio, or a number of seconds, is what is asked; None where nothing is."""
+        if self.target is None:
+            return None
+        return value <= self.target if self.kind == "seconds" else value >= self.target
+
+
+CARTPOLE = {"env_id": "CartPole-v1", "lanes": 8, "steps": 128, "minibatch": 256, "epochs": 4}
+HALFCHEETAH = {"env_id": "HalfCheetah-v5", "lanes": 1, "steps": 2048, "minibatch": 64, "epochs": 10}
+
+
+def _pair(module: str, name: str) -> dict[str, str]:
+    return {"ours": f"benchmarks.{module}:{name}_ours", "peer": f"benchmarks.{module}:{name}_peer"}
+
+
+def _ppo(name: str, settings: Mapping[str, Any], rounds: int, about: float) -> Row:
+    line = (
+        "PPO end to end, {env_id}, {lanes} x {steps} steps, minibatches of {minibatch}, {epochs} epochs, 2 x 64 tanh"
+    ).format(**settings)
+    return Row(
+        name,
+        line,
+        "environment steps",
+        **_pair("control", "ppo"),
+        settings={**settings, "rounds": rounds},
+        target=2.0,
+        packages=("stable-baselines3", "gymnasium", "torch"),
+        about=about,
+    )
+
+
+def _grpo(size: str, rounds: int, target: float, about: float) -> Row:
+    return Row(
+        f"grpo-step-{size}",
+        f"GRPO, generation and update, {size} parameters, 32 prompts x 8 completions of up to 128 tokens",
+        "samples",
+        **_pair("language", "grpo"),
+        settings={"size": size, "rounds": rounds},
+        target=target,
+        packages=("trl", "transformers", "accelerate", "torch"),
+        about=about,
+    )
+
+
+def _generate(size: str, natural: bool, target: float, about: float) -> Row:
+    most = 128 if natural else 64
+    what = f"natural lengths up to {most}" if natural else f"{most} tokens each"
+    return Row(
+        f"generate-{size}-{'natural' if natural else 'fixed'}",
+        f"generation alone, {size} parameters, 256 rows, {what}",
+        "tokens",
+        **_pair("language", "generate"),
+        settings={"size": size, "ends": natural, "rows": 256, "most": most},
+        target=target,
+        packages=("transformers", "torch"),
+        about=about,
+    )
+
+
+def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
+    return Row(
+        name,
+        f"stepping a world over stepping its environment by hand, {env_id}, {lanes} lanes, random actions",
+        "environment steps",
+        **_pair("control", "stepping"),
+        settings={"env_id": env_id, "lanes": lanes, "steps": steps},
+        kind="informative",
+        packages=("gymnasium",),
+        about=2,
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    _ppo("ppo-cartpole", CARTPOLE, rounds=40, about=6),
+    _ppo("ppo-halfcheetah", HALFCHEETAH, rounds=4, about=8),
+    _grpo("0.14M", rounds=3, target=2.5, about=12),
+    _grpo("1M", rounds=2, target=1.5, about=40),
+    _generate("0.14M", natural=True, target=1.5, about=3),
+    _generate("0.14M", natural=False, target=1.5, about=2),
+    _generate("1M", natural=True, target=1.0, about=8),
+    _generate("1M", natural=False, target=1.0, about=6),
+    Row(
+        "import",
+        "import pilotage and each of its public names, torch imported before",
+        "imports",
+        "benchmarks.starting:importing",
+        None,
+        kind="seconds",
+        target=0.5,
+        about=3,
+    ),
+    Row(
+        "list",
+        "the command: pilotage list",
+        "commands",
+        "benchmarks.starting:listing",
+        None,
+        kind="seconds",
+        target=1.5,
+        about=2,
+    ),
+    _stepping("stepping-cartpole", "CartPole-v1", 8, 4000),
+    _stepping("stepping-halfcheetah", "HalfCheetah-v5", 1, 8000),
+)
+
+
+def chosen(names: Iterable[str], rows: Iterable[Row] = ROWS) -> list[Row]:
+    """The rows whose name starts with one of these, in their order; all of them for none. Raises ValueError."""
+    known, asked = list(rows), list(names)
+    for name in asked:
+        if not any(row.name.startswith(name) for row in known):
+            raise ValueError(f"no row starts with {name!r}; there are {', '.join(row.name for row in known)}")
+    return [row for row in known if not asked or any(row.name.startswith(name) for name in asked)]
+
+
+def find(name: str) -> Row:
+    """The row of exactly this name."""
+    return next(row for row in ROWS if row.name == name)

@@ -1,0 +1,39 @@
+"""The text world of the benchmarks: short prompts, and a reward that costs nothing. Imports no torch (see worlds)."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import numpy as np
+
+from pilotage.data.tasks import Task, Text
+from pilotage.worlds.text import TextWorld
+
+ALPHABET = string.ascii_letters + string.digits + string.punctuation + " \n"  # 96 characters, 99 tokens
+MOST_TOKENS = 128
+
+
+def prompt(rng: np.random.Generator) -> str:
+    """A sum of two to four numbers, 6 to 16 characters."""
+    return "+".join(str(n) for n in rng.integers(10, 1000, size=rng.integers(2, 5))) + "="
+
+
+def reward(text: str) -> float:
+    """The share of the characters that are letters: varies in every group, and nothing to parse."""
+    return sum(character.isalpha() for character in text) / max(len(text), 1)
+
+
+class Sums(TextWorld):
+    """Prompts of sums; what is rewarded has nothing to do with them."""
+
+    observation: Any = Text(max_tokens=32, alphabet=ALPHABET)
+    action: Any = Text(max_tokens=MOST_TOKENS, alphabet=ALPHABET)
+
+    def make(self, rng: np.random.Generator) -> Task:
+        """One prompt."""
+        return Task(prompt=prompt(rng))
+
+    def verify(self, task: Task, answer: str) -> float:
+        """See `reward`."""
+        return reward(answer)
