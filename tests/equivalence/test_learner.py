@@ -265,9 +265,13 @@ def test_weights_of_each_minibatch_sum_to_one(reduction, count):
     assert found["optimiser_steps"] == count
 
 
-def test_more_minibatches_than_decisions_take_as_many_steps_as_there_are_decisions():
+def test_more_minibatches_than_there_is_data_take_as_many_steps_as_there_is_data():
     found = learner(control(), term(minibatches=50)).update(Relative()(walks(2)), 0, 0.0)
     assert found["optimiser_steps"] == walks(2).decisions
+    assert "skipped_steps" not in found
+    alone = term(minibatches=50, objectives={"policy": Objective(piece(clipped_ratio))})
+    found = learner(language(), alone).update(Relative()(texts()), 0, 0.0)
+    assert found["optimiser_steps"] == len(texts())
     assert "skipped_steps" not in found
 
 

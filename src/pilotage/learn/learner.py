@@ -228,9 +228,11 @@ class Learner:
 
 def _audible(minibatch: Minibatch, column: str | None) -> Minibatch | None:
     """The minibatch without episodes that cannot give a gradient; None if that is all of them."""
+    if len(minibatch) == 0:
+        return None
     if column is None or minibatch.episodes is None:
         silent = column is not None and not bool(minibatch[column].any())
-        return None if silent or len(minibatch) == 0 else minibatch
+        return None if silent else minibatch
     episodes = minibatch.episodes
     loud = episodes.total(episodes[column].ne(0).long() * episodes.sampled.long()) > 0
     if bool(loud.all()):
