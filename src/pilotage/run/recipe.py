@@ -149,9 +149,11 @@ class Recipe:
         return typing.cast(Recipe, _decode(Recipe, rest, "recipe"))
 
     def digest(self) -> str:
-        """A hash of everything that can change what is learnt (not of when it is judged or saved)."""
-        tree = _identity(self.to_json())
-        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+        """A hash of everything that can change what is learnt: default settings too, so that a default changed in code
+        makes another recipe; not names, nor when it is judged or saved."""
+        aside = {"name", "evaluation", "checkpoint_every"}
+        learnt = {path: value for path, value in self.leaves().items() if not aside & set(path.split("."))}
+        return hashlib.sha256(json.dumps(learnt, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def difference(a: Recipe, b: Recipe) -> list[tuple[str, Any, Any]]:
@@ -162,11 +164,6 @@ def difference(a: Recipe, b: Recipe) -> list[tuple[str, Any, Any]]:
         for path in sorted(left.keys() | right.keys())
         if path != "name" and left.get(path) != right.get(path)
     ]
-
-
-def _identity(tree: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in tree.items() if k not in ("name", "evaluation", "checkpoint_every", "changed")}
-    return {**kept, **{k: _identity(kept[k]) for k in ("start", "data") if kept[k] is not None}}
 
 
 def _at_least(of: Any, least: int, where: str, *names: str) -> None:
