@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pilotage.data.batch import Batch
+from pilotage.data.rng import Streams
 
 
 class Fresh:
@@ -18,7 +19,7 @@ class Fresh:
         """Takes a step's groups."""
         self.held = batch
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self, streams: Streams, step: int) -> Iterator[Batch]:
         """What to learn from in this step."""
         if self.held is not None:
             yield self.held

@@ -13,12 +13,13 @@ from torch import Tensor
 from pilotage.data.batch import Batch
 from pilotage.data.piece import Bound, UsageError
 from pilotage.data.rng import Streams
-from pilotage.learn.terms import Objective, Term
+from pilotage.learn.targets import Follower
+from pilotage.learn.terms import Objective, Target, Term
 from pilotage.losses.reduce import decision_weights
 from pilotage.losses.terms import Terms
 from pilotage.policies.base import Minibatch, Policy, parameters_under, rows_of
 
-QUANTITIES = frozenset({"logp", "entropy", "value", "distribution"})
+GIVEN = frozenset({"rows", "progress", "targets"})  # what a loss may ask for besides quantities of the policy
 
 
 class RunStopped(Exception):
@@ -74,7 +75,9 @@ class ActiveTerm:
             for key, objective in term.objectives.items()
             if objective.weight != 0
         ]
-        self.asks = frozenset(name for _, _, loss in self.losses for name in loss.names if name in QUANTITIES)
+        for key, objective, loss in self.losses:
+            loss.check(f"{name}.{key}: {objective.loss.use!r}", 0, (*policy.gives, *GIVEN))
+        self.asks = frozenset(name for _, _, loss in self.losses for name in loss.names if name in policy.gives)
         silent = {getattr(loss.function, "silent_where_zero", None) for _, _, loss in self.losses}
         self.silent_column = silent.pop() if len(silent) == 1 else None
 
@@ -90,11 +93,21 @@ class ActiveTerm:
 
 
 class Learner:
-    """Updates a policy from batches, term by term, and carries the optimisers' state."""
+    """Updates a policy from batches, term by term, and carries the optimisers' state and the policy's followers."""
 
-    def __init__(self, policy: Policy, terms: Mapping[str, Term], streams: Streams, ranks: Ranks | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        terms: Mapping[str, Term],
+        streams: Streams,
+        ranks: Ranks | None = None,
+        targets: Mapping[str, Target] | None = None,
+    ) -> None:
         self.policy, self.streams, self.ranks = policy, streams, ranks or Ranks()
+        self.followers = {name: Follower(name, target, policy) for name, target in (targets or {}).items()}
+        self.targets = {name: follower.policy for name, follower in self.followers.items()}
         self.terms = [ActiveTerm(name, term, policy) for name, term in terms.items()]
+        self.batches = 0
 
     def update(self, batch: Batch, step: int, progress: float) -> dict[str, float]:
         """All terms once over the batch. Returns metrics; raises RunStopped at a NaN, naming term and step.
@@ -105,7 +118,11 @@ class Learner:
         tally = Tally()
         usable = batch.select(batch.valid) if not bool(batch.valid.all()) else batch
         everything = rows_of(usable, self.policy.needs_past)
-        steps = sum(self._run(active, everything, step, progress, tally) for active in self.terms)
+        self.batches += 1
+        due = [active for active in self.terms if self.batches % active.term.every == 0]
+        steps = sum(self._run(active, everything, step, progress, tally) for active in due)
+        for follower in self.followers.values():
+            follower.follow(self.batches)
         return {**tally.means(), "optimiser_steps": float(steps)}
 
     def _run(self, active: ActiveTerm, everything: Minibatch, step: int, progress: float, tally: Tally) -> int:
@@ -204,7 +221,7 @@ class Learner:
         total: Tensor | None = None
         here = {reduction: whole[part.index] for reduction, whole in weights.items()}
         for key, objective, function in active.losses:
-            terms: Terms = function(rows=part, progress=progress, **quantities)
+            terms: Terms = function(rows=part, progress=progress, targets=self.targets, **quantities)
             value = torch.dot(terms.loss, here[objective.reduction].to(terms.loss.dtype))
             weighted = value if objective.weight == 1 else objective.weight * value
             total = weighted if total is None else total + weighted
@@ -218,12 +235,19 @@ class Learner:
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser state by term and parameter name."""
-        return {active.name: _optimiser_state(active) for active in self.terms}
+        """Optimiser state by term and parameter name, followers, and how many batches there were."""
+        return {
+            "terms": {active.name: _optimiser_state(active) for active in self.terms},
+            "targets": {name: follower.state_dict() for name, follower in self.followers.items()},
+            "batches": self.batches,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for active in self.terms:
-            _restore_optimiser(active, state[active.name])
+            _restore_optimiser(active, state["terms"][active.name])
+        for name, follower in self.followers.items():
+            follower.load_state_dict(state["targets"][name])
+        self.batches = int(state["batches"])
 
 
 def _audible(minibatch: Minibatch, column: str | None) -> Minibatch | None:

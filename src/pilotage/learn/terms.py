@@ -29,7 +29,7 @@ class Term:
     parameters: "" all, "actor", "critic", or a prefix of parameter names. epochs: passes over the step's data.
     minibatches: optimiser steps a pass (1: the whole batch each). minibatch_decisions: instead, decisions an optimiser
     step (only where policies score single decisions). max_grad_norm: global clip, None for none. schedule: factor on
-    the learning rate from progress in [0, 1).
+    the learning rate from progress in [0, 1). every: batches between updates of this term (1: each batch).
     """
 
     objectives: Mapping[str, Objective]
@@ -40,9 +40,26 @@ class Term:
     minibatches: int = 1
     minibatch_decisions: int | None = None
     max_grad_norm: float | None = 1.0
+    every: int = 1
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.minibatches < 1:
-            raise UsageError("epochs and minibatches are at least 1")
+        if self.epochs < 1 or self.minibatches < 1 or self.every < 1:
+            raise UsageError("epochs, minibatches and every are at least 1")
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise UsageError("max_grad_norm is above 0, or none")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A named copy of the policy that follows it: every `every` batches, parameters move by the share `rate`.
+
+    parameters: which of them follow, as in Term; the others keep their first values. rate 1 makes it a snapshot.
+    """
+
+    parameters: str = ""
+    rate: float = 0.005
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1 or self.every < 1:
+            raise UsageError("a target's rate is above 0 and at most 1, and every at least 1")

@@ -65,12 +65,13 @@ class Policy(nn.Module, ABC):
 
     needs_past: scores of a decision need the whole episode before it (sequence models), so minibatches are made of
         whole episodes; else of single decisions.
-    quantities it can give, by name: `logp` [S] of the stored action; `entropy` [S]; `value` [S] (needs a critic);
-        `distribution` (see policies.distributions). Losses ask for them by naming arguments.
+    gives: names of the quantities it can give. Usual ones: `logp` [S] of the stored action; `entropy` [S]; `value` [S]
+        (needs a critic); `distribution` (see policies.distributions). Losses ask for them by naming arguments.
     Parameters of a critic, where there is one, live under the prefix `critic.`; all others belong to the actor.
     """
 
     needs_past: ClassVar[bool] = False
+    gives: ClassVar[frozenset[str]] = frozenset({"logp", "entropy", "value", "distribution"})
     untrained: ClassVar[bool] = False  # made from nothing: language worlds then start from worked solutions
     # what recipes take where they do not say: for learning from one's own decisions, and from demonstrations
     learning_rate: ClassVar[float] = 3e-4

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pilotage.data.batch import Batch
-from pilotage.data.piece import Bound, UsageError
+from pilotage.data.piece import Bound, Piece, UsageError
 from pilotage.data.rng import Streams
 from pilotage.data.store import Fresh
 from pilotage.data.tasks import Text
@@ -19,6 +19,10 @@ from pilotage.rollouts.base import Rollout
 from pilotage.run.recipe import Recipe
 from pilotage.samplers.uniform import Uniform
 from pilotage.worlds.base import World
+
+KEEPS = ("state_dict", "load_state_dict")
+CREDIT_SEES = ("policy", "progress", "over_ranks", "world")  # what a link of the credit chain may ask for by name
+DRAWN_SEES = ("policy", "progress", "targets", "generator")  # and what a link on drawn batches may ask for
 
 
 @dataclass
@@ -33,13 +37,23 @@ class Parts:
     rollout: Rollout
     credit: dict[str, Bound]
     store: Fresh
+    drawn: dict[str, Bound]
     learner: Learner
     ranks: Ranks
 
     def credited(self, batch: Batch, progress: float) -> Batch:
         """The batch after every link of the credit chain, in order."""
         for link in self.credit.values():
-            batch = link(batch, policy=self.policy, progress=progress, over_ranks=self.ranks.sum)
+            batch = link(batch, policy=self.policy, progress=progress, over_ranks=self.ranks.sum, world=self.world)
+        return batch
+
+    def draw(self, batch: Batch, progress: float, step: int, index: int) -> Batch:
+        """A batch of the store after every link on drawn batches; `index` counts the draws of the step."""
+        if self.drawn:
+            generator = self.streams.generator("drawn", step, index)
+            given = {"policy": self.policy, "progress": progress, "targets": self.learner.targets}
+            for link in self.drawn.values():
+                batch = link(batch, generator=generator, **given)
         return batch
 
     def observe(self, observations: Tensor) -> None:
@@ -49,14 +63,14 @@ class Parts:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on exactly."""
-        links = {n: b.function.state_dict() for n, b in self.credit.items() if hasattr(b.function, "state_dict")}
+        links = {n: b.function.state_dict() for n, b in self._links().items() if hasattr(b.function, "state_dict")}
         return {
             "policy": dict(self.policy.state_dict()),
             "learner": self.learner.state_dict(),
             "sampler": self.sampler.state_dict(),
             "rollout": self.rollout.state_dict(),
             "world": self.world.state_dict(),
-            "credit": links,
+            "links": links,
             "store": self.store.state_dict(),
         }
 
@@ -67,8 +81,12 @@ class Parts:
         self.world.load_state_dict(state["world"])
         self.rollout.load_state_dict(state["rollout"], self.world)
         self.store.load_state_dict(state["store"])
-        for name, link in state["credit"].items():
-            self.credit[name].function.load_state_dict(link)  # type: ignore[attr-defined]
+        for name, link in state["links"].items():
+            self._links()[name].function.load_state_dict(link)  # type: ignore[attr-defined]
+
+    def _links(self) -> dict[str, Bound]:
+        chains = {"credit": self.credit, "drawn": self.drawn}
+        return {f"{chain}.{name}": link for chain, links in chains.items() for name, link in links.items()}
 
 
 def assemble(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
@@ -77,7 +95,7 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
     world = open_world(recipe)
     policy = make_policy(recipe, world)
     ranks = ranks or Ranks()
-    sampler = recipe.sampler.build()
+    sampler = _fitting("sampler", recipe.sampler, "open", "next", "observe", *KEEPS)
     sampler.open(world, streams)
     return Parts(
         recipe=recipe,
@@ -85,12 +103,30 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
         world=world,
         policy=policy,
         sampler=sampler,
-        rollout=recipe.rollout.build(),
-        credit={name: link.bound() for name, link in recipe.credit.items()},
-        store=recipe.store.build(),
-        learner=Learner(policy, recipe.terms, streams, ranks),
+        rollout=_fitting("rollout", recipe.rollout, "__call__", *KEEPS),
+        credit={n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()},
+        store=_fitting("store", recipe.store, "add", "batches", *KEEPS),
+        drawn={n: _link(f"drawn.{n}", link, DRAWN_SEES) for n, link in recipe.drawn.items()},
+        learner=recipe.learner.build(
+            policy, terms=recipe.terms, streams=streams, ranks=ranks, targets=recipe.targets, world=world
+        ),
         ranks=ranks,
     )
+
+
+def _fitting(kind: str, piece: Piece, *needs: str) -> Any:
+    """What a piece makes. Raises UsageError where it lacks a method that its kind has."""
+    made = piece.build()
+    for name in needs:
+        if not callable(getattr(made, name, None)):
+            raise UsageError(f"{piece.use!r} is not a {kind}: it has no {name}()")
+    return made
+
+
+def _link(path: str, piece: Piece, sees: tuple[str, ...]) -> Bound:
+    bound = piece.bound()
+    bound.check(f"{path}: {piece.use!r}", 1, sees)
+    return bound
 
 
 def open_world(recipe: Recipe) -> World:

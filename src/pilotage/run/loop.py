@@ -19,7 +19,7 @@ from pilotage.run.evaluate import Evaluator
 from pilotage.run.log import RunLog, read_recipe, refuse_used
 from pilotage.run.recipe import Recipe
 from pilotage.run.signals import asked_to_stop
-from pilotage.run.summary import Counters, summarise
+from pilotage.run.summary import Counters, means, summarise
 
 Watch = Callable[[int, Mapping[str, Any]], None]  # step, metrics: called after each step
 
@@ -133,9 +133,11 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     batch = parts.credited(batch, progress)
     parts.sampler.observe(batch)
     parts.store.add(batch)
-    learnt: dict[str, float] = {}
-    for drawn in parts.store.batches():
-        learnt = parts.learner.update(drawn, step, progress)
+    updates = [
+        parts.learner.update(parts.draw(drawn, progress, step, index), step, progress)
+        for index, drawn in enumerate(parts.store.batches(parts.streams, step))
+    ]
+    learnt = means(updates)
     if raw.columns.get("observation") is not None:
         parts.observe(raw["observation"])
     _check_mismatch(recipe, learnt, step)

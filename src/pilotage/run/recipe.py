@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pilotage.data.piece import Piece, UsageError, nearest
-from pilotage.learn.terms import Objective, Term
+from pilotage.learn.terms import Objective, Target, Term
 
 SCHEMA = 1
 FLOAT = "$float"
@@ -56,8 +56,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method on a world with a policy, in full. `changed` names who set each path last; it is not part of the
-    identity."""
+    """A method on a world with a policy, in full.
+
+    credit: links applied to what a step played, in order, before it is stored. drawn: links applied to each batch as
+    the learner draws it (targets of critics, noise). targets: copies of the policy that follow it. `changed` names who
+    set each path last; it is not part of the identity.
+    """
 
     name: str
     world: Piece
@@ -67,6 +71,9 @@ class Recipe:
     credit: Mapping[str, Piece]
     terms: Mapping[str, Term]
     store: Piece
+    drawn: Mapping[str, Piece] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    learner: Piece = field(default_factory=lambda: Piece("pilotage.learn.learner:Learner"))
     start: Recipe | None = None
     data: Recipe | None = None
     prompts_per_step: int = 32
@@ -119,8 +126,8 @@ class Recipe:
         return dict(_leaves(self, ""))
 
     def resolve(self, path: str) -> str:
-        """The full path that a user's shorter one means: exact, or the only path that ends with it. Raises
-        UsageError."""
+        """The full path that a user's shorter one means: exact, or the only path that ends with it; where several
+        objectives have it, as all have a `loss`, the policy's. Raises UsageError."""
         known = list(self.leaves())
         containers = {p.rsplit(".", n)[0] for p in known for n in range(1, p.count(".") + 1)}
         if path in known or path in containers:
@@ -128,6 +135,8 @@ class Recipe:
         # a name by itself means the shallowest place it stands in
         ends = [p for p in (*known, *containers) if p.endswith("." + path)]
         ends = [p for p in ends if not p.startswith(("start.", "data."))] or ends
+        if ends and all(".objectives." in p for p in ends):
+            ends = [p for p in ends if p.startswith("terms.policy.objectives.policy.")] or ends
         if len(ends) == 1:
             return ends[0]
         if ends:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,15 @@ def summarise(batch: Batch) -> dict[str, float]:
     if int(batch["group"].max()) + 1 < len(batch):
         found["train/no_signal"] = _mean(without_signal(batch))
     return found
+
+
+def means(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric over a step's updates, where they have it; optimiser steps are added up."""
+    if len(updates) == 1:
+        return dict(updates[0])
+    names = {name: None for update in updates for name in update}
+    found = {name: [update[name] for update in updates if name in update] for name in names}
+    return {n: sum(v) / (1 if n == "optimiser_steps" else len(v)) for n, v in found.items()}
 
 
 def _mean(values: torch.Tensor) -> float:
