@@ -104,6 +104,8 @@ def split_names(name: str) -> list[str]:
     """Slugs of a stack; a slug may itself hold `+` (reinforce++)."""
     known = sorted(methods(), key=len, reverse=True)
     found, rest = [], name.strip()
+    if not rest:
+        raise UsageError(f"name a method, or several as one+two; {nearest('', known)}")
     while rest:
         slug = next((s for s in known if rest == s or rest.startswith(s + "+")), None)
         if slug is None:
