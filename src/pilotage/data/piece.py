@@ -87,9 +87,12 @@ class Piece:
         """A callable: an instance where the target is a class, else the function with its settings; either way it takes
         from a keyword context only what its signature names."""
         target = self.target
-        if inspect.isclass(target):
-            return Bound(self.build(), {})
-        return Bound(target, self.settings)
+        if not inspect.isclass(target):
+            return Bound(target, self.settings)
+        made = self.build()
+        if not callable(made):
+            raise UsageError(f"{self.use!r} cannot be used here: its instances cannot be called")
+        return Bound(made, {})
 
     def to_json(self) -> dict[str, Any]:
         return {"use": self.use, **self.settings}
@@ -124,6 +127,18 @@ class Bound:
         self.function = function
         self.settings = dict(settings)
         self.names = tuple(n for n in inspect.signature(function).parameters if n not in settings)
+
+    def check(self, what: str, positional: int, context: Iterable[str]) -> None:
+        """Raises UsageError for a parameter that nobody would fill: so many come by position, the others by name."""
+        parameters = inspect.signature(self.function).parameters.values()
+        open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        left = [p for p in parameters if p.name in self.names and p.kind not in open_ended][positional:]
+        for parameter in left:
+            if parameter.default is parameter.empty and parameter.name not in context:
+                raise UsageError(
+                    f"{what} asks for {parameter.name!r}, which it cannot have; it may ask for "
+                    f"{', '.join(sorted(context))}, and for settings of its own, keyword-only with a default"
+                )
 
     def __call__(self, *arguments: Any, **context: Any) -> Any:
         given = {name: context[name] for name in self.names if name in context}
