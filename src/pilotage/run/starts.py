@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.data.batch import Batch
+from pilotage.data.piece import UsageError
+from pilotage.learn.learner import RunStopped
 from pilotage.policies.base import Policy
 from pilotage.rollouts.episodes import Episodes
 from pilotage.rollouts.messages import Messages
@@ -56,17 +58,22 @@ def ensure(start: Recipe, train: Train) -> Path:
 def load_weights(policy: Policy, start: Recipe) -> None:
     """Gives a policy the weights of a finished start; parameters the start lacks (a critic) stay as they are.
 
-    Raises ValueError if none of the start's weights fit.
+    Raises UsageError if the start's weights do not fit.
     """
     weights = _state(start)["policy"]
-    missing, unexpected = policy.load_state_dict(weights, strict=False)
+    try:
+        missing, unexpected = policy.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # shapes; torch says which, a line each
+        raise UsageError(f"the start's weights do not fit the policy: {str(error).splitlines()[-1].strip()}") from None
     if unexpected or (weights and len(missing) == len(policy.state_dict())):
-        raise ValueError(f"the start's weights do not fit the policy: {json.dumps(list(unexpected)[:3])}")
+        raise UsageError(
+            f"the start's weights do not fit the policy: it has no {', '.join([*unexpected, *weights][:3])}"
+        )
 
 
 def ensure_data(data: Recipe, plan: Stored, train: Train) -> Batch:
     """The record a stored rollout draws from, made first if need be: the data recipe is trained, its final policy plays
-    training tasks, and the best of what it played is kept as `plan` says. Raises ValueError if no episode is valid."""
+    training tasks, and the best of what it played is kept as `plan` says. Raises RunStopped if no episode is valid."""
     # the digest of a recipe leaves its evaluation out, but here that says how long an episode may be
     settings = {"episodes": plan.episodes, "keep": plan.keep, "max_steps": data.evaluation.max_steps}
     name = hashlib.sha256(json.dumps([data.digest(), settings]).encode()).hexdigest()[:16]
@@ -111,10 +118,10 @@ def _play(parts: Parts, episodes: int) -> Batch:
 def best(batch: Batch, keep: float) -> Batch:
     """The share `keep` of the episodes with the highest returns (at least one), in the order they were played.
 
-    Raises ValueError for an empty batch.
+    Raises RunStopped for an empty batch.
     """
     if len(batch) == 0:
-        raise ValueError("no valid episode was played: there is nothing to learn from")
+        raise RunStopped("no valid episode was played: there is nothing to learn from")
     order = batch.returns.argsort(descending=True, stable=True)
     return batch.select(order[: math.ceil(keep * len(batch))].sort().values)
 
