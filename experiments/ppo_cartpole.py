@@ -39,8 +39,8 @@ EXPERIMENT = Experiment(
     claim="PPO solves CartPole-v1: a mean return of at least 475 of 500.",
     criterion=(
         "The last policies of 5 seeds, after 200 704 steps each, play 100 held-out episodes with their likeliest "
-        "actions. Reproduced if the mean over seeds is at least 475 (the 95 % interval over seeds is stated); not reproduced "
-        "if the interval lies below 475; otherwise inconclusive."
+        "actions. Reproduced if the mean over seeds is at least 475 (the 95 % interval over seeds is stated); not "
+        "reproduced if the interval lies below 475; otherwise inconclusive."
     ),
     arms=arms,
     pairs=(),
