@@ -173,6 +173,7 @@ def main(experiment: Experiment) -> int:
     if asked.quick:
         print("quick: nothing was recorded")
         return 0
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{experiment.name}.json"
     path.write_text(json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"recorded in {path}")
