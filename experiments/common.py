@@ -62,10 +62,6 @@ class Experiment:
     quick_seeds: Sequence[int] = (100, 101)
     others: Callable[[Sequence[int], bool], Runs] | None = None
 
-    @property
-    def module(self) -> str:
-        return f"experiments.{Path(sys.modules[self.judge.__module__].__file__ or '').stem}"
-
 
 def planned(arms: Mapping[str, Recipe], seeds: Sequence[int]) -> list[runner.Job]:
     """The runs, seed by seed. A run's folder is named by its recipe, so that experiments share what is the same."""
@@ -121,11 +117,16 @@ def record(
         "recipes": {label: recipe.to_json() for label, recipe in arms.items()},
         "provenance": {
             **provenance.provenance(),
-            "command": f"python -m {experiment.module}",
+            "command": f"python -m {_module()}",
             "commits_of_runs": sorted({str(r.manifest.get("commit")) for r in every if r.manifest.get("commit")}),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, shared with other work; one thread a run",
         },
     }
+
+
+def _module() -> str:
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec is not None else "experiments"
 
 
 def _arm(side: Sequence[RunResult]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_a_result_states_what_it_rests_on(path, experiments):
     assert {"command", "commit", "versions", "commits_of_runs"} <= found["provenance"].keys()
     for arm in found["arms"].values():
         assert [run["seed"] for run in arm["runs"]] == found["seeds"]
-        assert all(seed < 100 for seed in found["seeds"]), "seeds from 100 up are for trying settings"
+    assert max(found["seeds"]) < 100, "seeds from 100 up are for trying settings"
     module = experiments(found["provenance"]["command"].rpartition(".")[2])
     assert module.EXPERIMENT.criterion == found["criterion"], "the criterion changed after the run"
 
