@@ -96,8 +96,10 @@ def smaller(recipe: Recipe, keep: Mapping[str, Any]) -> Recipe:
         "Window": {"rollout.lanes": 2, "rollout.steps": 16},
         "Stored": {"rollout.episodes": 4},
     }
-    for path, value in kinds[recipe.rollout.use.partition(":")[2]].items():
-        if path not in keep:
+    replay = {"rollout.random_decisions": 8, "store.start_after": 8, "store.decisions_per_batch": 16}
+    sizes = {**kinds[recipe.rollout.use.partition(":")[2]], **replay}
+    for path, value in sizes.items():
+        if path not in keep and recipe.get(path, missing=None):
             recipe = api.set_path(recipe, path, value)
     if recipe.data is not None:
         recipe = recipe.vary("tests", {"data": smaller(api.set_path(recipe.data, "steps", 2), {})})
