@@ -18,7 +18,7 @@ from pilotage import explain
 from pilotage.data.piece import Piece, UsageError
 from pilotage.data.tasks import Text
 from pilotage.gallery.report import write_comparison
-from pilotage.methods.method import methods, stacked
+from pilotage.methods.method import check_applies, methods, stacked, usual_policy
 from pilotage.methods.roots import root, speaks, warm_start
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import checkpoint, log, loop, verdict
@@ -82,7 +82,8 @@ def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_polic
     """The method on world and policy, with the start that an untrained language policy needs."""
     made = world.build()
     try:
-        chosen = policy or resolve_policy("lm" if isinstance(made.action, Text) else "mlp")
+        check_applies(name, made.kind)
+        chosen = policy or resolve_policy(usual_policy(name) or ("lm" if isinstance(made.action, Text) else "mlp"))
         chosen = apply(chosen, "policy", dict(of_policy))
         base = root(world, chosen, made.action, seed)
         found = stacked(name, base)

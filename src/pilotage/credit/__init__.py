@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
+    from pilotage.credit import bootstrap as bootstrap
     from pilotage.credit import groups as groups
+    from pilotage.credit import reference as reference
     from pilotage.credit import returns as returns
 else:
     __getattr__ = submodules(__name__)

@@ -6,7 +6,9 @@ from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
     from pilotage.data import batch as batch
+    from pilotage.data import memory as memory
     from pilotage.data import piece as piece
+    from pilotage.data import replay as replay
     from pilotage.data import rng as rng
     from pilotage.data import store as store
     from pilotage.data import tasks as tasks

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
+    from pilotage.losses import actor as actor
     from pilotage.losses import imitation as imitation
     from pilotage.losses import policy as policy
     from pilotage.losses import reduce as reduce

@@ -28,6 +28,8 @@ class Method:
     parts: tuple[str, ...]
     claim: str
     kind: Literal["method", "baseline"]
+    policy: str = ""  # the policy it takes where none is named, if not the world's usual one
+    worlds: tuple[str, ...] = ("text", "discrete", "box")  # kinds of worlds it applies to, see World.kind
 
     @property
     def card(self) -> str:
@@ -45,11 +47,13 @@ def method(
     parts: tuple[str, ...],
     claim: str = "",
     kind: Literal["method", "baseline"] = "method",
+    policy: str = "",
+    worlds: tuple[str, ...] = ("text", "discrete", "box"),
 ) -> Callable[[Changes], Method]:
     """Makes a Method of a function that returns changes. `parts`: which concepts it changes; `line`: what it is."""
 
     def make(changes: Changes) -> Method:
-        return Method(slug, changes, family, paper, line, baseline, parts, claim, kind)
+        return Method(slug, changes, family, paper, line, baseline, parts, claim, kind, policy, worlds)
 
     return make
 
@@ -98,6 +102,23 @@ def stacked(name: str, root: Recipe) -> Recipe:
     for member in members:
         recipe = recipe.vary(member.slug, member.changes(recipe), among=among)
     return recipe.vary("name", {"name": name})
+
+
+def check_applies(name: str, kind: str) -> None:
+    """Raises UsageError if a member of the stack does not apply to worlds of this kind."""
+    for one in map(find, split_names(name)):
+        if kind not in one.worlds:
+            others = ", ".join(other.slug for other in methods().values() if kind in other.worlds)
+            raise UsageError(
+                f"{one.slug} is for worlds of kind {' or '.join(one.worlds)}; this one is {kind}, for which there are "
+                f"{others}"
+            )
+
+
+def usual_policy(name: str) -> str:
+    """The policy that a stack's members or what they stand on name, nearest first; empty where none does."""
+    lines = [reversed(lineage(slug)) for slug in split_names(name)]
+    return next((one.policy for line in lines for one in line if one.policy), "")
 
 
 def split_names(name: str) -> list[str]:

@@ -159,7 +159,7 @@ def parameters_under(policy: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
         return named
     if prefix == "actor":
         return {n: p for n, p in named.items() if not n.startswith("critic.")}
-    return {n: p for n, p in named.items() if n.startswith(prefix + ".")}
+    return {n: p for n, p in named.items() if n == prefix or n.startswith(prefix + ".")}
 
 
 def count_nonfinite(tensors: Sequence[Tensor]) -> int:

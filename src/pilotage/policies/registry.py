@@ -19,6 +19,24 @@ class Kind:
 
 KINDS = (
     Kind("mlp", "pilotage.policies.mlp:ActorCritic", "two small networks: categorical or Gaussian actions", "mlp"),
+    Kind(
+        "squashed",
+        "pilotage.policies.squashed:SquashedActor",
+        "a tanh-squashed Gaussian actor with action critics, for off-policy learning",
+        "squashed",
+    ),
+    Kind(
+        "deterministic",
+        "pilotage.policies.squashed:DeterministicActor",
+        "a deterministic actor with action critics, for off-policy learning",
+        "deterministic",
+    ),
+    Kind(
+        "bandit",
+        "pilotage.policies.bandit:BanditPolicy",
+        "an oracle that scores actions, and a rule that explores",
+        "bandit",
+    ),
     Kind("lm", "pilotage.policies.language:TinyLanguageModel", "a small character transformer from scratch", "lm"),
     Kind(
         "hf",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pilotage.data.batch import Batch
@@ -38,3 +39,14 @@ def to_world(action: Tensor) -> np.ndarray[Any, Any]:
     """Actions as the world takes them: an array [n, …]."""
     found: np.ndarray[Any, Any] = action.numpy()
     return found
+
+
+def uniform_actions(space: Any, generator: np.random.Generator, steps: int, lanes: int) -> list[tuple[Tensor, Tensor]]:
+    """For each step, actions [lanes, …] uniform over a Box or Discrete space, and their log-probs [lanes]."""
+    if hasattr(space, "n"):
+        drawn = torch.from_numpy(generator.integers(space.n, size=(steps, lanes)))
+        return [(row, torch.full((lanes,), -float(np.log(space.n)))) for row in drawn]
+    low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
+    boxed = low + generator.random((steps, lanes, *low.shape)) * (high - low)
+    logp = torch.full((lanes,), -float(np.log(high - low).sum()))
+    return [(row, logp) for row in torch.from_numpy(boxed.astype(np.float32))]

@@ -11,7 +11,7 @@ import torch
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.policies.base import ActingPolicy, Policy
-from pilotage.rollouts.base import NextTask, Rollout, to_world
+from pilotage.rollouts.base import NextTask, Rollout, to_world, uniform_actions
 from pilotage.worlds.base import World
 
 
@@ -19,11 +19,14 @@ class Window(Rollout):
     """PPO's way: `lanes` copies of the world for `steps` steps each. Records are the pieces of episodes that fell into
     the window: those cut by it bootstrap from their true next observation (`truncated`, stop WINDOW).
 
-    Per-episode extras: `episode_return`, `episode_length` of whole episodes that ended here (NaN otherwise).
+    The first `random_decisions` are drawn uniformly from the action space, whole windows of them: what off-policy
+    methods begin with. Per-episode extras: `lane`, `episode_return`, `episode_length` of whole episodes that ended
+    here (NaN otherwise).
     """
 
-    def __init__(self, *, lanes: int = 8, steps: int = 128) -> None:
-        self.lanes, self.steps = lanes, steps
+    def __init__(self, *, lanes: int = 8, steps: int = 128, random_decisions: int = 0) -> None:
+        self.lanes, self.steps, self.random_decisions = lanes, steps, random_decisions
+        self.played = 0  # decisions so far
         self.observation: np.ndarray[Any, Any] | None = None
         self.running = np.zeros((2, lanes))  # return and length so far of each lane's episode
         self.keys = np.zeros(lanes, dtype=np.int64)
@@ -44,8 +47,12 @@ class Window(Rollout):
         finished: dict[tuple[int, int], tuple[float, float]] = {}
         keys = np.zeros((steps, lanes), np.int64)
         every = list(range(lanes))
+        blind = None
+        if self.played < self.random_decisions:
+            blind = uniform_actions(world.action, streams.generator("rollout/random", step), steps, lanes)
+        self.played += steps * lanes
         for t, drawn in enumerate(noise.unbind()):
-            action, logp = policy.act(self.observation, drawn)
+            action, logp = policy.act(self.observation, drawn) if blind is None else blind[t]
             outcome = world.step(to_world(action), every)
             observations.append(self.observation)
             actions.append(action)
@@ -78,10 +85,10 @@ class Window(Rollout):
         return np.array(world.reset(tasks, lanes))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"observation": self.observation, "running": self.running, "keys": self.keys}
+        return {"observation": self.observation, "running": self.running, "keys": self.keys, "played": self.played}
 
     def load_state_dict(self, state: Mapping[str, Any], world: World) -> None:
-        self.observation = state["observation"]
+        self.observation, self.played = state["observation"], int(state["played"])
         self.running, self.keys = np.array(state["running"]), np.array(state["keys"])
 
 
@@ -123,6 +130,7 @@ def _record(
         },
         {
             "group": torch.arange(len(places)),
+            "lane": torch.from_numpy(lane.copy()),
             "task": torch.from_numpy(keys.T[lane, time].copy()),
             "terminated": torch.from_numpy(at[0].copy()),
             "truncated": torch.from_numpy(~at[0]),

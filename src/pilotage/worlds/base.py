@@ -44,6 +44,11 @@ class World(ABC):
     metric: ClassVar[str] = "return"
     reward_range: tuple[float, float] = (-np.inf, np.inf)
 
+    @property
+    def kind(self) -> str:
+        """What methods apply, by the actions: "text", "discrete" or "box"; families of their own override this."""
+        return {"Text": "text", "Box": "box"}.get(type(self.action).__name__, "discrete")
+
     @abstractmethod
     def task(self, index: int, split: Split) -> Task:
         """Task number `index` of a split, the same at every call; no task of one split is a task of the other."""
