@@ -5,7 +5,9 @@
 Tomar et al. 2020, arXiv 2005.09814, eq. 5. The KL is exact and has the NEW policy first (ports use KL(old || new),
 which is another method). t is floored at 0.05, where released code divides by 2/K at the end. Actor: 10 full-batch
 steps; critic apart: 5 passes of minibatches of 128 with a clipped value loss. Advantages are standardised once over
-the batch.
+the batch. Released code divides rewards by a running deviation, which the value clip of 0.2 supposes; here they are as
+the world gives them [our choice]: on MuJoCo put `experiments.reward_scale:RewardScale` before the credit chain, with
+`policy.normalise=true`, as `experiments/mdpo.py` does.
 """
 
 from __future__ import annotations
