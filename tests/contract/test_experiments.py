@@ -1,0 +1,130 @@
+"""Criteria as code say what their words say; experiments can be built; what they add to the credit chain is exact."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import episodes
+from pilotage.run import verdict
+from pilotage.run.results import RunResult
+
+ROOT = Path(__file__).parents[2]
+NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in p.read_text("utf-8")]
+SPREAD = (-0.4, -0.2, 0.0, 0.2, 0.4)
+
+
+@pytest.fixture
+def experiment(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    yield lambda name: importlib.import_module(f"experiments.{name}")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
+        del sys.modules[name]
+
+
+def arm(label, ends, metric="eval/accuracy"):
+    """Runs that ended with these values of the metric."""
+    return [
+        RunResult(Path(), label, seed, metric, [{"step": 0, metric: 0.1}, {"step": 9, metric: end}], {}, {})
+        for seed, end in enumerate(ends)
+    ]
+
+
+def around(label, centre, wide=0.01, metric="eval/accuracy"):
+    # the candidate, named first, goes against the others: pairs that moved together would differ without spread
+    turned = SPREAD if label.partition("-on-")[0] in ("nft", "lite-ppo", "mdpo", "ppo of ours") else SPREAD[::-1]
+    return arm(label, [centre + wide * x for x in turned], metric)
+
+
+def word(module, centres, wide=0.01, metric="eval/accuracy"):
+    made = module.EXPERIMENT
+    runs = {label: around(label, centre, wide, metric) for label, centre in centres.items()}
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    return made.judge(runs, found).word
+
+
+@pytest.mark.parametrize(
+    ("rft", "grpo", "dapo", "wide", "said"),
+    [
+        (0.50, 0.60, 0.61, 0.01, "reproduced"),
+        (0.50, 0.66, 0.61, 0.01, "not reproduced"),  # more than 3 points below GRPO
+        (0.62, 0.60, 0.61, 0.01, "not reproduced"),  # below RFT
+        (0.58, 0.60, 0.61, 0.20, "inconclusive"),
+        (0.50, 0.63, 0.60, 0.02, "inconclusive"),  # about at the margin
+    ],
+)
+def test_the_criterion_of_nft(experiment, rft, grpo, dapo, wide, said):
+    assert word(experiment("nft"), {"nft": 0.6, "rft": rft, "grpo": grpo, "dapo": dapo}, wide) == said
+
+
+@pytest.mark.parametrize(
+    ("grpo", "dapo", "wide", "said"),
+    [
+        (0.55, 0.55, 0.01, "reproduced"),
+        (0.55, 0.60, 0.005, "not reproduced"),  # an effect of a point on DAPO is excluded
+        (0.65, 0.55, 0.01, "not reproduced"),
+        (0.59, 0.58, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_lite_ppo(experiment, grpo, dapo, wide, said):
+    assert word(experiment("lite_ppo"), {"lite-ppo": 0.6, "grpo": grpo, "dapo": dapo, "dr-grpo": 0.5}, wide) == said
+
+
+@pytest.mark.parametrize(
+    ("mdpo", "single", "wide", "said"),
+    [
+        (1000, 500, 10, "reproduced"),
+        (700, 500, 10, "not reproduced"),
+        (1000, 1100, 10, "not reproduced"),
+        (1000, 500, 2000, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mdpo(experiment, mdpo, single, wide, said):
+    centres = {"mdpo": mdpo, "ppo": 1000, "mdpo-1-step": single}
+    labels = {f"{label}-on-{task}": at for task in ("hopper", "pendulum") for label, at in centres.items()}
+    assert word(experiment("mdpo"), labels, wide, "eval/return") == said
+
+
+@pytest.mark.parametrize(
+    ("ours", "wide", "said"),
+    [(1000, 50, "reproduced"), (985, 50, "reproduced"), (800, 50, "not reproduced"), (700, 400, "inconclusive")],
+)
+def test_the_criterion_against_another_library(experiment, ours, wide, said):
+    module = experiment("ppo_halfcheetah")
+    made = module.EXPERIMENT
+    # theirs vary little, ours by `wide`: so that ours may miss their interval without lying clear of it
+    runs = {
+        "ppo": around("ppo of ours", ours, 2 * wide, "eval/return"),
+        module.PEER: around("x", 1000, 50, "eval/return"),
+    }
+    found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in made.pairs}
+    assert made.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])
+def test_the_criterion_of_cartpole(experiment, centre, wide, said):
+    words = ("reproduced", "not reproduced", "inconclusive")
+    assert word(experiment("ppo_cartpole"), {"ppo": centre}, wide, "eval/return") == words[said]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arms_are_recipes_that_can_be_written_down(experiment, name):
+    made = experiment(name).EXPERIMENT
+    labels = set(made.arms(False)) | ({experiment(name).PEER} if made.others else set())
+    assert set(made.arms(True)) == set(made.arms(False))
+    assert {label for pair in made.pairs for label in pair} <= labels
+    for recipe in made.arms(False).values():
+        json.dumps(recipe.to_json())
+
+
+def test_rewards_over_the_deviation_of_their_discounted_sums(experiment):
+    scale = experiment("reward_scale").RewardScale(discount=0.5)
+    batch = episodes([[1.0, 2.0], [4.0]])  # sums to go: 1 + 0.5 · 2 = 2, 2, and 4: deviation sqrt(4/3)
+    found = scale(batch)["reward"]
+    assert found == pytest.approx(torch.tensor([1.0, 2.0, 4.0]) / (4 / 3) ** 0.5)
+    again = experiment("reward_scale").RewardScale(discount=0.5)
+    again.load_state_dict(scale.state_dict())
+    assert torch.equal(again(batch)["reward"], scale(batch)["reward"])
