@@ -67,8 +67,9 @@ class Replay:
         self.heads = [0] * lanes
         each = self.capacity // lanes + 1
         shapes = {name: batch[name] for name in KEPT}
-        # untouched pages cost nothing, so the whole capacity can be asked for at once
-        self.rows = {n: torch.empty((lanes, each, *c.shape[1:]), dtype=c.dtype) for n, c in shapes.items()}
+        # untouched pages cost nothing, so the whole capacity can be asked for at once; zeros, since the action and the
+        # reward of a LAST row are never written, and a checkpoint is to be the same whatever memory held before
+        self.rows = {n: torch.zeros((lanes, each, *c.shape[1:]), dtype=c.dtype) for n, c in shapes.items()}
         self.rows["kind"] = torch.full((lanes, each), LAST, dtype=torch.uint8)
 
     def _write(self, batch: Batch, episode: int, lane: int, start: int, end: int) -> None:
@@ -143,7 +144,7 @@ class Replay:
             each = self.capacity // len(self.heads) + 1
             self.rows = {}
             for name, kept in state["rows"].items():
-                whole = torch.empty((len(self.heads), each, *kept.shape[2:]), dtype=kept.dtype)
+                whole = torch.zeros((len(self.heads), each, *kept.shape[2:]), dtype=kept.dtype)
                 if name == "kind":
                     whole.fill_(LAST)
                 whole[:, : kept.shape[1]] = kept
