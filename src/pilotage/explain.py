@@ -10,8 +10,9 @@ from pilotage import rollouts
 from pilotage.data.piece import Piece, UsageError
 from pilotage.data.tasks import Text
 from pilotage.learn.terms import Term
-from pilotage.methods.method import find, ground, split_names, stacked
+from pilotage.methods.method import find, ground, split_names, stacked, usual_policy
 from pilotage.methods.roots import root
+from pilotage.policies.registry import resolve_policy
 from pilotage.run import starts
 from pilotage.run.assemble import make_policy, open_world
 from pilotage.run.recipe import Recipe, difference
@@ -74,8 +75,9 @@ def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
     refused: UsageError | None = None
     for name in [kind] if kind else kinds:
         world, policy, action = kinds[name]
+        usual = usual_policy(slug)
         try:
-            return stacked(slug, root(world, Piece(policy), action)), name
+            return stacked(slug, root(world, resolve_policy(usual) if usual else Piece(policy), action)), name
         except UsageError as error:
             refused = error
     raise refused or UsageError(f"{slug} takes no world")

@@ -21,6 +21,7 @@ WORLDS = {
     "text": lambda slug: text_recipe(slug, settings=FIVE),
     "discrete": lambda slug: control_recipe(slug, "toy_worlds:Line", settings=FIVE),
     "box": lambda slug: control_recipe(slug, "gym:Pendulum-v1", settings=FIVE),
+    "bandit": lambda slug: api.recipe(slug, "bandit:logistic", settings={**FIVE, "prompts_per_step": 200}),
 }
 # one kind of actions is enough, but for methods that take no other
 PAIRS = [

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
+    from pilotage.learn import bandit as bandit
     from pilotage.learn import learner as learner
     from pilotage.learn import optimisers as optimisers
     from pilotage.learn import schedules as schedules

@@ -37,6 +37,6 @@ def mdpo_off(base: Recipe) -> Mapping[str, Any]:
         "drawn.target": piece(credit.bootstrap.state_target),
         "terms.critic.objectives.value": Objective(piece(losses.actor.soft_value_error)),
         "terms.actor.objectives.actor": Objective(piece(losses.actor.mirror_actor)),
-        "terms.temperature": None,
+        "terms.actor.objectives.temperature": None,
         "targets.previous": Target("actor", rate=1.0, every=1000),
     }

@@ -30,7 +30,7 @@ from pilotage.run.recipe import Recipe
     worlds=("box",),
 )
 def sac(base: Recipe) -> Mapping[str, Any]:
-    """A replay store, targets worked out as batches are drawn, three terms and slow critics."""
+    """A replay store, targets worked out as batches are drawn, two terms and slow critics."""
     optimiser = piece(learn.optimisers.adam, learning_rate=base.get("terms.policy.optimiser.learning_rate"))
     return {
         "rollout": piece(rollouts.window.Window, lanes=1, steps=8, random_decisions=1000),
@@ -41,10 +41,13 @@ def sac(base: Recipe) -> Mapping[str, Any]:
             "critic": Term(
                 {"error": Objective(piece(losses.actor.bellman_error))}, "critic", optimiser, max_grad_norm=None
             ),
-            "actor": Term({"actor": Objective(piece(losses.actor.soft_actor))}, "actor", optimiser, max_grad_norm=None),
-            "temperature": Term(
-                {"temperature": Objective(piece(losses.actor.temperature))},
-                "log_temperature",
+            # the temperature shares the actor's term, and so its forward pass
+            "actor": Term(
+                {
+                    "actor": Objective(piece(losses.actor.soft_actor)),
+                    "temperature": Objective(piece(losses.actor.temperature)),
+                },
+                "actor",
                 optimiser,
                 max_grad_norm=None,
             ),

@@ -50,6 +50,13 @@ FAMILIES = (
         "minigrid",
         "control",
     ),
+    Family(
+        "bandit",
+        "one choice, one reward: a real click log, labelled tables, simulated linear and logistic rewards",
+        ("bandit:digits", "bandit:open-bandit", "bandit:linear"),
+        "gymnasium",
+        "bandits",
+    ),
     Family("tabular", "a tiny random problem whose values are known exactly", ("tabular",), "gymnasium", "control"),
 )
 
@@ -103,6 +110,19 @@ def _minigrid(name: str) -> Piece:
     return Piece("pilotage.worlds.minigrid:MiniGridWorld", {"env_id": known_id(full_id(name))})
 
 
+def _bandit(name: str) -> Piece:
+    named = {
+        "open-bandit": Piece("pilotage.worlds.click_log:LoggedBandit"),
+        "linear": Piece("pilotage.worlds.bandits:SimulatedBandit"),
+        "logistic": Piece("pilotage.worlds.bandits:SimulatedBandit", {"rewards": "logistic"}),
+    }
+    tables = ("digits", "breast-cancer", "wine", "iris")
+    named |= {table: Piece("pilotage.worlds.bandits:TableBandit", {"table": table}) for table in tables}
+    if name not in named:
+        raise UsageError(f"there is no bandit {name!r}; {nearest(name, named)}")
+    return named[name]
+
+
 def _tabular(name: str) -> Piece:
     if name:
         raise UsageError(f"tabular takes no name, but settings; not {name!r}")
@@ -110,7 +130,7 @@ def _tabular(name: str) -> Piece:
 
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
-    "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "tabular": _tabular,
+    "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "bandit": _bandit, "tabular": _tabular,
 }  # fmt: skip
 
 
