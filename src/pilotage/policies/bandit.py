@@ -65,7 +65,6 @@ class BanditPolicy(ActingPolicy):
         if explore in ("upper-confidence", "probability-matching"):
             self.oracle.deviation(torch.zeros(copies, 1, self.inputs, dtype=torch.float64))  # refuses where unknown
         self.register_buffer("examples", torch.zeros((), dtype=torch.int64))  # of each copy
-        self.register_buffer("seed", torch.tensor(seed))
 
     examples: Tensor
 

@@ -82,8 +82,9 @@ def probability_matching(scores: Tensor, available: Tensor, *, deviation: Tensor
     falls = falls.masked_fill(~available.unsqueeze(-1), 0.0)
     log_below = torch.log((below - 0.5 * falls).clamp(min=1e-300))  # in the middle of each interval
     others = (log_below.sum(-2, keepdim=True) - log_below).exp()
-    chance = (falls * others).sum(-1)
-    return chance / chance.sum(-1, keepdim=True)
+    chance: Tensor = (falls * others).sum(-1)
+    found: Tensor = chance / chance.sum(-1, keepdim=True)
+    return found
 
 
 RULES: dict[str, Callable[..., Tensor]] = {

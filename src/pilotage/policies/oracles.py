@@ -84,10 +84,11 @@ class Linear(Oracle):
         if x.numel() * x.shape[-1] <= SMALL:
             gram.index_add_(0, cell, x.unsqueeze(-1) * x.unsqueeze(-2))
         else:
-            for one in cell.unique().tolist():
+            for one in torch.bincount(cell).nonzero().squeeze(-1).tolist():
                 own = x[cell == one]
                 gram[one] += own.mT @ own
-        touched = cell.unique() if not anew else torch.arange(len(gram))
+        known = torch.bincount(cell, minlength=len(gram)) > 0
+        touched = torch.arange(len(gram)) if anew else known.nonzero().squeeze(-1)
         inverse, weights = self.inverse.view_as(gram), self.weights.view_as(moment)
         factor = torch.linalg.cholesky(gram[touched])
         inverse[touched] = torch.cholesky_inverse(factor)
