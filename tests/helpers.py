@@ -89,6 +89,12 @@ def control_recipe(name: str, world: str = "gym:CartPole-v1", seed: int = 0, **m
     return smaller(made, settings)
 
 
+def table_recipe(name: str, world: str = "finite:river-swim", seed: int = 0, **more: Any) -> Recipe:
+    """A method of tables on a finite-horizon world: three replicas."""
+    settings = {**SMALL, "policy.replicas": 3, **more.pop("settings", {})}
+    return api.recipe(name, world, seed=seed, settings=settings, **more)
+
+
 def smaller(recipe: Recipe, keep: Mapping[str, Any]) -> Recipe:
     """The recipe with the sizes of its rollout brought down, unless `keep` names them."""
     kinds = {

@@ -24,6 +24,8 @@ Change = tuple[str, Any, Any]  # path, the baseline's value, this one's
 # sizes of a run rather than parts of the method
 ASIDE = ("name", "world", "policy", "start", "data", "seed", "evaluation", "limits", "checkpoint_every")
 
+CONTROL = {"discrete", "box", "bandit"}  # kinds of worlds that are shown as those of actions
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -67,14 +69,22 @@ def changes(recipe: Recipe, baseline: Recipe) -> list[Change]:
 
 
 def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
-    """(recipe, "texts" or "actions") of a method without a world: of the kind asked for, or the first that it takes."""
+    """(recipe, "texts", "actions" or "tables") of a method without a world: of the kind asked for, or the first that it
+    takes."""
     kinds = {
-        "texts": (Piece("pilotage.worlds.text:TextWorld"), "pilotage.policies.language:TinyLanguageModel", Text()),
-        "actions": (Piece("pilotage.worlds.base:World"), "pilotage.policies.mlp:ActorCritic", None),
+        "texts": (
+            Piece("pilotage.worlds.text:TextWorld"),
+            "pilotage.policies.language:TinyLanguageModel",
+            Text(),
+            {"text"},
+        ),
+        "actions": (Piece("pilotage.worlds.base:World"), "pilotage.policies.mlp:ActorCritic", None, CONTROL),
+        "tables": (Piece("pilotage.worlds.finite:FiniteWorld"), "pilotage.policies.table:Table", None, {"tabular"}),
     }
+    takes = set(find(slug).worlds)
     refused: UsageError | None = None
-    for name in [kind] if kind else kinds:
-        world, policy, action = kinds[name]
+    for name in [kind] if kind else [n for n, (*_, fits) in kinds.items() if takes & fits]:
+        world, policy, action, _ = kinds[name]
         usual = usual_policy(slug)
         try:
             return stacked(slug, root(world, resolve_policy(usual) if usual else Piece(policy), action)), name
@@ -147,7 +157,7 @@ def _sentences(recipe: Recipe) -> Iterator[str]:
         for name, term in recipe.terms.items():
             yield _optimising(name, term, recipe, policy)
         yield from _before(recipe)
-        yield _judging(recipe, world.metric)
+        yield _judging(recipe, world.metric, policy)
         yield (
             f"It stops if sampler and trainer disagree (mean KL above {recipe.limits.mismatch:g}), or if more than "
             f"{recipe.limits.invalid:.0%} of a step's episodes are invalid. Seed {recipe.seed}; a checkpoint every "
@@ -188,6 +198,7 @@ def _sampling(recipe: Recipe, action: Any) -> Iterator[str]:
             f"takes {length} decisions on each of {lanes} lanes: {_number(lanes * length)} decisions",
             lanes * length,
         ),
+        rollouts.replicas.Replicas: (f"plays {total} episode{'s' if total > 1 else ''} of every replica", 0),
         rollouts.demonstrations.Demonstrations: (f"reads {prompts} worked solutions; nothing is sampled", 0),
         rollouts.stored.Stored: (f"reads {prompts} recorded episodes; nothing is sampled", 0),
     }
@@ -251,9 +262,13 @@ def _before(recipe: Recipe) -> Iterator[str]:
         yield f"Its data come from {recipe.data.name}, trained for {_number(recipe.data.steps)} steps first."
 
 
-def _judging(recipe: Recipe, metric: str) -> str:
+def _judging(recipe: Recipe, metric: str, policy: Policy) -> str:
+    from pilotage.policies.table import Table
+
     judged = recipe.evaluation
     times = {0, recipe.steps} | (set(range(judged.every, recipe.steps, judged.every)) if judged.every else set())
+    if isinstance(policy, Table):
+        return f"The {metric} of each replica's policy is computed exactly {len(times)} times, by dynamic programming."
     how = "" if judged.samples == 1 else f" {judged.samples} times"
     return (
         f"Held-out {metric} is measured {len(times)} times, on {_number(judged.tasks)} tasks{how}: "

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import control_recipe, differing, final_state, metrics, text_recipe
+from helpers import control_recipe, differing, final_state, metrics, table_recipe, text_recipe
 from pilotage import api
 from pilotage.data.piece import UsageError
 from pilotage.methods.method import Method, find, lineage, methods
@@ -40,8 +40,12 @@ def rounds(slug: str) -> Recipe:
     return api.recipe(slug, "bandit:logistic", settings={**SHORT, **small})
 
 
-WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "rounds": rounds}
-KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "rounds": "bandit"}
+def tables(slug: str) -> Recipe:
+    return table_recipe(slug, "finite:frozen-lake", settings={"steps": 2, "world.horizon": 5})
+
+
+WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "rounds": rounds, "tables": tables}
+KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "rounds": "bandit", "tables": "tabular"}
 
 
 def applicable(method: Method) -> list[str]:
@@ -165,7 +169,8 @@ def test_its_parameters_move(slug, world, tmp_path):
     worlds = {"tokens": lambda: text_recipe(slug, settings=SHORT),
               "classes": lambda: control_recipe(slug, "toy_worlds:Line", settings=SHORT),
               "torques": lambda: torques(slug),
-              "rounds": lambda: rounds(slug)}  # fmt: skip
+              "rounds": lambda: rounds(slug),
+              "tables": lambda: table_recipe(slug, settings={"steps": 12, "world.horizon": 2})}  # fmt: skip
     recipe = worlds[world]()
     parts = assemble(recipe)
     before = {name: value.clone() for name, value in parts.policy.state_dict().items()}

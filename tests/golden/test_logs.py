@@ -10,18 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from helpers import control_recipe, metrics, text_recipe
+from helpers import control_recipe, metrics, table_recipe, text_recipe
 from pilotage import api
 from pilotage.methods.method import methods
 
 LOGS = Path(__file__).parent / "logs"
-KEPT = ("train/reward", "train/length", "train/kept", "count/decisions", "eval/return", "eval/accuracy")
+KEPT = (
+    "train/reward", "train/length", "train/kept", "count/decisions", "eval/return", "eval/accuracy", "eval/regret",
+    "total_regret", "plan/value",
+)  # fmt: skip
 FIVE = {"steps": 5, "evaluation.every": 5}
 WORLDS = {
     "text": lambda slug: text_recipe(slug, settings=FIVE),
     "discrete": lambda slug: control_recipe(slug, "toy_worlds:Line", settings=FIVE),
     "box": lambda slug: control_recipe(slug, "gym:Pendulum-v1", settings=FIVE),
     "bandit": lambda slug: api.recipe(slug, "bandit:logistic", settings={**FIVE, "prompts_per_step": 200}),
+    "tabular": lambda slug: table_recipe(slug, "finite:frozen-lake", settings=FIVE),
 }
 # one kind of actions is enough, but for methods that take no other
 PAIRS = [

@@ -37,6 +37,7 @@ KINDS = (
         "an oracle that scores actions, and a rule that explores",
         "bandit",
     ),
+    Kind("table", "pilotage.policies.table:Table", "a table by time and state, many replicas at once", "table"),
     Kind("lm", "pilotage.policies.language:TinyLanguageModel", "a small character transformer from scratch", "lm"),
     Kind(
         "hf",

@@ -25,7 +25,7 @@ class Table(ActingPolicy):
 
     def __init__(self, observation: Any, action: Any, *, replicas: int = 20, seed: int = 0) -> None:
         super().__init__()
-        sizes = getattr(observation, "nvec", ())
+        sizes: Any = getattr(observation, "nvec", ())
         if len(sizes) != 2 or not hasattr(action, "n"):
             raise UsageError("the table policy takes observations (time, state) and Discrete actions: finite: worlds")
         if replicas < 1:

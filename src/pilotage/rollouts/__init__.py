@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pilotage.rollouts import demonstrations as demonstrations
     from pilotage.rollouts import episodes as episodes
     from pilotage.rollouts import messages as messages
+    from pilotage.rollouts import replicas as replicas
     from pilotage.rollouts import rounds as rounds
     from pilotage.rollouts import stored as stored
     from pilotage.rollouts import window as window

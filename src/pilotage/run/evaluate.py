@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.policies.base import Policy
+from pilotage.policies.table import Table
 from pilotage.rollouts.episodes import Episodes
 from pilotage.rollouts.messages import Messages
 from pilotage.run.assemble import open_world
@@ -33,6 +34,8 @@ class Evaluator:
 
         The draws depend on the seed and the step, not on the method: paired arms see the same luck, seeds do not.
         """
+        if isinstance(policy, Table):
+            return self._solved(policy), []
         batch = self.play(policy, step)
         items = per_task(batch, self.settings.samples)
         known = items[np.isfinite(items)]
@@ -58,6 +61,20 @@ class Evaluator:
             return talk.converse(policy, world, tasks, settings.samples, streams, "evaluate", step)
         acting = Episodes(max_steps=settings.max_steps, greedy=settings.greedy)
         return acting.play(policy, world, tasks, settings.samples, streams, "evaluate", step)
+
+    def _solved(self, policy: Table) -> dict[str, Any]:
+        """The same of a table, by dynamic programming on the true model: an item is a replica's expected return."""
+        model = self._world().exact()  # type: ignore[attr-defined]  # such policies fit no other worlds
+        items = model.returns(policy.probabilities.numpy())
+        interval = cluster_bootstrap(items.reshape(-1, 1), np.random.default_rng(0))
+        best = float(model.start @ model.best()[0][0])
+        return {
+            f"eval/{self._world().metric}": float(items.mean()),
+            "eval/low": interval.low,
+            "eval/high": interval.high,
+            "eval/items": items,
+            "eval/regret": best - float(items.mean()),
+        }
 
     def _world(self) -> World:
         if self.world is None:

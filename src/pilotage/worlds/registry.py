@@ -57,6 +57,13 @@ FAMILIES = (
         "gymnasium",
         "bandits",
     ),
+    Family(
+        "finite",
+        "finite-horizon problems whose model is known exactly",
+        ("finite:frozen-lake", "finite:deep-sea", "finite:river-swim", "finite:linear"),
+        "gymnasium",
+        "control",
+    ),
     Family("tabular", "a tiny random problem whose values are known exactly", ("tabular",), "gymnasium", "control"),
 )
 
@@ -123,6 +130,17 @@ def _bandit(name: str) -> Piece:
     return named[name]
 
 
+FINITE = {
+    "frozen-lake": "FrozenLake", "deep-sea": "DeepSea", "river-swim": "RiverSwim", "linear": "LinearWorld",
+}  # fmt: skip
+
+
+def _finite(name: str) -> Piece:
+    if name not in FINITE:
+        raise UsageError(f"there is no finite world {name!r}; {nearest(name, FINITE)}")
+    return Piece(f"pilotage.worlds.finite:{FINITE[name]}")
+
+
 def _tabular(name: str) -> Piece:
     if name:
         raise UsageError(f"tabular takes no name, but settings; not {name!r}")
@@ -131,6 +149,7 @@ def _tabular(name: str) -> Piece:
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
     "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "bandit": _bandit, "tabular": _tabular,
+    "finite": _finite,
 }  # fmt: skip
 
 
