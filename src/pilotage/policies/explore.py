@@ -75,7 +75,8 @@ def probability_matching(scores: Tensor, available: Tensor, *, deviation: Tensor
     middle = scores.masked_fill(~available, -torch.inf)
     low = (middle - REACH * spread).amax(-1, keepdim=True)
     high = (middle + REACH * spread).amax(-1, keepdim=True)
-    grid = low + (high - low) * torch.linspace(0, 1, POINTS, dtype=torch.float64)  # [..., points]
+    # closer together at the low end, where the least uncertain of the good arms stands
+    grid = low + (high - low) * torch.linspace(0, 1, POINTS, dtype=torch.float64).square()  # [..., points]
     below = torch.special.ndtr((grid.unsqueeze(-2) - scores.unsqueeze(-1)) / spread.unsqueeze(-1))
     below = below.masked_fill(~available.unsqueeze(-1), 1.0)
     falls = below.diff(dim=-1, prepend=torch.zeros_like(below[..., :1]))
