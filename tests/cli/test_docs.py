@@ -244,6 +244,22 @@ def test_pieces_that_do_not_fit_are_refused_before_a_folder_is_made(own_folder: 
         assert not (own_folder / "run").exists()
 
 
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_tables_can_be_read_in_any_terminal(pilotage: Callable, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setattr("pilotage.cli.catalogue.width", lambda: columns)
+    listed = pilotage("list").out
+    assert "group mean, batch deviation" in listed
+    assert ("changes" in listed) == (columns == 200)
+    assert "…" not in listed + pilotage("show", "nft").out.rpartition("Settings")[2]
+    assert max(map(len, listed.splitlines())) <= columns
+
+
+def test_a_message_lists_a_few_names_only(pilotage: Callable) -> None:
+    found = pilotage("explain", "ppo", "--world", "tabular", "--set", "zzz=1")
+    assert found.status == 2
+    assert re.search(r"known: .* and \d+ more$", found.err.strip())
+
+
 def test_a_short_path_means_the_policys_objective() -> None:
     made = api.recipe("ppo", "tabular")
     assert len(made.terms["policy"].objectives) > 1

@@ -33,7 +33,7 @@ MISTAKES = [
     (["train", "ppo", *TABULAR, "--set", "learning_rate=fast"], "takes a number, not 'fast'"),
     (["train", "ppo", *TABULAR, "--set", "learning_rate=-1"], "Invalid learning rate: -1"),
     (["train", "ppo", *TABULAR, "--set", "policy.hidden=[-3]"], "ActorCritic"),
-    (["train", "ppo", *TABULAR, "--set", "epochs=0"], "epochs and minibatches are at least 1"),
+    (["train", "ppo", *TABULAR, "--set", "epochs=0"], "pilotage: epochs, minibatches and every are at least 1"),
     (["train", "ppo", *TABULAR, "--steps", "0"], "steps is at least 1, not 0"),
     (["train", "ppo", *TABULAR, "--steps", "many"], "'many' is not a valid integer"),
     (["train", "ppo", *TABULAR, "--threads", "0"], "--threads"),

@@ -13,6 +13,10 @@ from pilotage.methods import method as known
 if TYPE_CHECKING:
     from rich.table import Table
 
+# of `list`, and the width of a terminal from which on each is shown
+COLUMNS = {"name": 0, "family": 140, "what it is": 0, "changes": 140, "baseline": 110, "status": 0}
+WIDE = 160  # where nobody looks at a terminal
+
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -32,12 +36,13 @@ def list_methods(as_json: bool) -> None:
 
     for kind, title in (("method", "Methods"), ("baseline", "Baselines")):
         table = Table(title=title, title_justify="left")
-        for name in ("name", "family", "what it is", "changes", "baseline", "status"):
+        shown = [name for name, least in COLUMNS.items() if width() >= least]
+        for name in shown:
             table.add_column(name, no_wrap=name in ("name", "baseline", "status"))
         for row in rows:
             if row["kind"] == kind:
-                changes = ", ".join(row["changes"])
-                table.add_row(row["name"], row["family"], row["line"], changes, row["baseline"] or "–", row["status"])
+                texts = {**row, "what it is": row["line"], "changes": ", ".join(row["changes"])}
+                table.add_row(*(texts[name] or "–" for name in shown))
         show_table(table)
 
 
@@ -80,8 +85,8 @@ def show(name: str) -> None:
     if changed and method.baseline:
         show_table(changes_table(changed, f"What it changes in {method.baseline}", (method.baseline, method.slug)))
     table = Table(title=f"Settings, with defaults on a world of {kind}", title_justify="left")
-    table.add_column("path")
-    table.add_column("default")
+    table.add_column("path", overflow="fold")
+    table.add_column("default", overflow="fold")
     for path, value in explain.settings_of(found):
         table.add_row(path, explain.shown(value))
     show_table(table)
@@ -100,7 +105,7 @@ def worlds() -> None:
 
     table = Table(title="Worlds", title_justify="left")
     for name in ("family", "what it is", "for example", "installed"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for family in registry.catalogue():
         installed = "yes" if family.available else f'no: pip install "pilotage[{family.extra}]"'
         table.add_row(family.name, family.about, "\n".join(family.examples), installed)
@@ -167,7 +172,7 @@ def changes_table(changes: Sequence[tuple[str, Any, Any]], title: str, sides: tu
 
     table = Table(title=title, title_justify="left")
     for name in ("path", *sides):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for path, before, after in changes:
         table.add_row(path, shown(before), shown(after))
     return table
@@ -177,7 +182,12 @@ def show_table(table: Table) -> None:
     """Draws a table; as wide as it needs where nobody looks at a terminal."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160
-    console.print(table)
+    Console(highlight=False, width=width()).print(table)
+
+
+def width() -> int:
+    """Columns that a table may take: those of the terminal, if there is one."""
+    from rich.console import Console
+
+    console = Console()
+    return console.width if console.is_terminal else WIDE

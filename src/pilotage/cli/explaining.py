@@ -70,7 +70,7 @@ def _settings_table(settings: Sequence[tuple[str, Any, str]]) -> Table:
 
     table = Table(title="The recipe: any path here can be set with --set", title_justify="left")
     for heading in ("path", "value", "set by"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for path, value, owner in settings:
         table.add_row(path, shown(value), owner)
     return table

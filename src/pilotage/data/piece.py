@@ -9,17 +9,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+LISTED = 30  # names that a message lists at most
+
 
 class UsageError(Exception):
     """A user's mistake, said in one line; the command line prints it and exits with status 2."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence part naming the nearest known name, or all of them where none is near."""
+    """A sentence part naming the nearest known name, or the known ones where none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]!r}?"
+    if len(names) > LISTED:
+        return f"known: {', '.join(names[:LISTED])} and {len(names) - LISTED} more"
     return f"known: {', '.join(names)}" if names else "there are none"
 
 

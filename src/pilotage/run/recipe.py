@@ -17,6 +17,7 @@ from pilotage.learn.terms import Objective, Target, Term
 
 SCHEMA = 1
 FLOAT = "$float"
+MISSING = object()
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -105,6 +106,8 @@ class Recipe:
             try:
                 recipe = typing.cast(Recipe, _put(recipe, path.split("."), value, path))
             except UsageError as error:
+                if recipe.get(path, missing=MISSING) is not MISSING:
+                    raise  # it is there, and refuses the value
                 raise UsageError(f"{by} changes {path!r}, which this recipe does not have: {error}") from None
             changed[path] = by
         return replace(recipe, changed=changed)
