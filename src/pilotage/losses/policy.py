@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pilotage.data.piece import UsageError
 from pilotage.losses.terms import Terms, silent_where_zero
 from pilotage.policies.base import Minibatch
 from pilotage.policies.distributions import Distribution
@@ -84,6 +85,8 @@ def negative_aware_likelihood(
         log_ratio = rows.per_episode(log_ratio)
     elif ratio != "token":
         raise ValueError(f"ratio {ratio!r} is not token or sequence")
+    if negative_floor <= 0:
+        raise UsageError(f"negative_floor is above 0, not {negative_floor:g}: below lies the logarithm of nothing")
     label, rate, weight = rows["label"], rows["success_rate"], rows["weight"]
     likelihood = log_ratio.clamp(max=ratio_ceiling).exp()
     # with no floor the positive term is the log-ratio itself; written so, its gradient is RFT's to the bit

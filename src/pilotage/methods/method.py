@@ -91,16 +91,21 @@ def stacked(name: str, root: Recipe) -> Recipe:
     """The recipe of `one` or `one+two+…` on a root recipe: the baseline first, then each method's difference.
 
     The baseline of a stack is the longest of its members' lineages' common ground: each member's baseline must be an
-    ancestor of the deepest one. Raises UsageError where two members set the same path to different values, or where
-    their baselines do not meet.
+    ancestor of the deepest one; members that others stand on anyway add nothing. Raises UsageError where two members
+    set the same path to different values, or where their baselines do not meet.
     """
     members = [find(slug) for slug in split_names(name)]
+    implied = {ancestor.slug for member in members for ancestor in lineage(member.slug)[:-1]}
+    members = [member for member in members if member.slug not in implied]
+    shared = ground(members)
     recipe = root
-    for ancestor in ground(members):
+    for ancestor in shared:
         recipe = recipe.vary(ancestor.slug, ancestor.changes(recipe))
-    among = frozenset(member.slug for member in members)
+    own = {member.slug for member in members}
     for member in members:
-        recipe = recipe.vary(member.slug, member.changes(recipe), among=among)
+        # what the others stand on, and this one does not, must not be undone by it either
+        foreign = {one.slug for one in shared} - {one.slug for one in lineage(member.slug)}
+        recipe = recipe.vary(member.slug, member.changes(recipe), among=frozenset(own | foreign))
     return recipe.vary("name", {"name": name})
 
 
