@@ -162,6 +162,8 @@ class Learner:
             yield Minibatch(dict(zip(names, cut, strict=True)), owner, torch.arange(len(owner)))
 
     def _over_ranks(self, number: float) -> float:
+        if type(self.ranks) is Ranks:
+            return float(number)
         return float(self.ranks.sum(torch.tensor(float(number), dtype=torch.float64)))
 
     def _step(

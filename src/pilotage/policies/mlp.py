@@ -119,8 +119,9 @@ class ActorCritic(ActingPolicy):
             if greedy:
                 action = log_probabilities.argmax(-1)
             else:  # inverse of the cumulative distribution: one number decides
-                below = log_probabilities.exp().cumsum(-1) <= noise.unsqueeze(-1)
-                action = below.sum(-1).clamp_(max=self.outputs - 1)
+                heights = log_probabilities.exp().cumsum(-1)
+                action = torch.searchsorted(heights, noise.unsqueeze(-1), right=True).squeeze(-1)
+                action = action.clamp_(max=self.outputs - 1)
             return action, log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         drawn = torch.zeros_like(noise) if greedy else noise
         logp = (-0.5 * drawn.square() - self.log_std).sum(-1) - 0.5 * LOG_2PI * self.outputs

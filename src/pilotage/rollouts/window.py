@@ -59,12 +59,13 @@ class Window(Rollout):
             logps.append(logp)
             keys[t] = self.keys
             reward[t], terminated[t], truncated[t] = outcome.reward, outcome.terminated, outcome.truncated
-            for lane in outcome.invalid:
-                invalid[t, lane] = True
+            over = terminated[t] | truncated[t]
+            if outcome.invalid:
+                invalid[t, list(outcome.invalid)] = True
+                over |= invalid[t]
             self.running[0] += reward[t]
             self.running[1] += 1
             following = outcome.observation
-            over = terminated[t] | truncated[t] | invalid[t]
             if over.any():
                 ended = over.nonzero()[0]
                 following = np.array(following)

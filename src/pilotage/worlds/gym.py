@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -167,11 +168,16 @@ class GymWorld(World):
 
     def _make(self) -> Any:
         try:
-            return gymnasium.make(self._spec, disable_env_checker=True, **self._settings)
+            made = gymnasium.make(self._spec, disable_env_checker=True, **self._settings)
         except TypeError as error:
             raise UsageError(f"{self._spec.id} does not take these settings: {error}") from None
         except gymnasium.error.DependencyNotInstalled as error:
             raise UsageError(f"{self._spec.id}: {error}") from None
+        chosen = made.unwrapped.action_space
+        if type(chosen) is spaces.Discrete:
+            # small environments ask it about every action, and what it asks of dtypes is a third of CartPole's step
+            chosen.contains = partial(_within, int(chosen.start), int(chosen.start + chosen.n))
+        return made
 
     def _start(self, task: Task, lane: int) -> NDArray[Any]:
         seed = int(task.payload["seed"])
@@ -228,6 +234,10 @@ class GymWorld(World):
             bad = ~np.isfinite(observation).reshape(len(observation), -1).all(axis=1)
             for row in np.flatnonzero(bad).tolist():
                 invalid.setdefault(row, f"{self._spec.id} gave an observation that is not finite")
+
+
+def _within(first: int, end: int, action: Any) -> bool:
+    return bool(first <= action < end)
 
 
 def _said(error: Exception) -> str:
