@@ -29,7 +29,7 @@ class Tracking(Optimistic):
 
     def __init__(
         self, policy: Any, world: Any, streams: Streams, *, model: str = "linear", bonus: float = 0.1,
-        delta: float = 0.1, ridge: float = 0.1, step_size: float = 1.0, growth: float = 2.0, reset: bool = True,
+        delta: float = 0.1, ridge: float = 0.1, step_size: float = 3.0, growth: float = 2.0, reset: bool = True,
         offline: int = 0, offline_noise: float = 0.5,
     ) -> None:  # fmt: skip
         super().__init__(policy, world, model=model, bonus=bonus, delta=delta, ridge=ridge)

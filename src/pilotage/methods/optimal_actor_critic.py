@@ -8,7 +8,7 @@ not multiply with the policies; rare changes and resets make each phase plain He
 methods: online; hybrid (offline episodes are in the critic's data from the start); hybrid without optimism.
 
 What is ours: optimism by a bonus in place of the search over a confidence set, which cannot be computed in general (one
-more factor d); determinants in place of the loss test; features are the world's, or one-hot; η is 1 by default (the
+more factor d); determinants in place of the loss test; features are the world's, or one-hot; η is 3 by default (the
 derived sqrt(2 N_sw log A / (T H²)) is lower and slower). With η infinite and a new critic each step it is LSVI-UCB
 to the bit. Offline episodes are of an expert with half of its actions random. The paper's earlier variant, whose critic
 aims at the current policy's value, is left out. The released notebook could not be read.

@@ -229,7 +229,7 @@ class DeepSea(FiniteWorld):
                 transition[h, column, back, max(column - 1, 0)] = 1.0
                 reward[h, column, back] = 0.01 / size
         reward[-1, -1, right[-1, -1]] = 1.0
-        super().__init__(FiniteModel(transition, reward, np.eye(size)[0]), seed=seed, largest_return=1.0)
+        super().__init__(FiniteModel(transition, reward, np.eye(size)[0]), seed=seed, largest_return=1.01)
 
 
 class RiverSwim(FiniteWorld):
