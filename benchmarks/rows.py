@@ -100,6 +100,19 @@ def _generate(size: str, natural: bool, target: float, about: float) -> Row:
     )
 
 
+def _seeds(method: str, target: float) -> Row:
+    return Row(
+        f"bandit-seeds-{method}",
+        f"100 seeds of {method} with a linear oracle in one array over a run each, 10 rounds a step, 10 actions",
+        "decisions",
+        **_pair("bandits", "seeds"),
+        settings={"method": method, "seeds": 100, "batch": 10, "rounds": 20},
+        target=target,
+        packages=("torch",),
+        about=8,
+    )
+
+
 def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
     return Row(
         name,
@@ -142,6 +155,19 @@ ROWS: tuple[Row, ...] = (
         target=1.5,
         about=2,
     ),
+    Row(
+        "bandit-inverse-gap",
+        "inverse-gap weighting with a linear oracle, 10 features, 10 actions, batches of 1000, the same stream",
+        "decisions",
+        **_pair("bandits", "inverse_gap"),
+        settings={"context": 10, "actions": 10, "batch": 1000, "rounds": 20},
+        target=1.0,
+        packages=("vowpalwabbit",),
+        about=5,
+    ),
+    _seeds("adyen-bandits", 5.0),
+    _seeds("linucb", 5.0),
+    _seeds("thompson", 5.0),
     _stepping("stepping-cartpole", "CartPole-v1", 8, 4000),
     _stepping("stepping-halfcheetah", "HalfCheetah-v5", 1, 8000),
 )

@@ -37,8 +37,9 @@ class Fit:
         self.held_out = world.explored(diagnose) if diagnose and hasattr(world, "explored") else None
 
     @torch.no_grad()
-    def update(self, batch: Batch, step: int, progress: float) -> dict[str, float]:
-        """One fit; `fit/…` says what it was made from, `held_out/…` how good it is."""
+    def update(self, batch: Batch, step: int, progress: float) -> dict[str, Any]:
+        """One fit; `fit/…` says what it was made from, `held_out/…` how good it is, `copies/reward` [C] what each of
+        several copies earned in it."""
         policy, reward = self.policy, batch["reward"].double()
         if not len(reward):
             return {"optimiser_steps": 0.0}
@@ -46,7 +47,7 @@ class Fit:
         # what the model in place was made from: after a fit from nothing, earlier rounds count for nothing
         fitted = len(reward) // policy.copies
         policy.examples.fill_(fitted + (int(policy.examples) if self.accumulate else 0))
-        found = {
+        found: dict[str, Any] = {
             "fit/examples": float(len(reward)),
             "fit/reward": float(reward.mean()),
             "fit/coverage": int((torch.bincount(batch["action"]) > 0).sum()) / policy.actions,
@@ -55,6 +56,9 @@ class Fit:
         }
         if "regret" in batch:
             found["fit/regret"] = float(batch["regret"].mean())
+        if policy.copies > 1:
+            counts = torch.bincount(batch["copy"], minlength=policy.copies)
+            found["copies/reward"] = torch.zeros_like(counts).double().index_add(0, batch["copy"], reward) / counts
         return found | self._judged()
 
     def _judged(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from pilotage.worlds.base import Outcome, World
 Floats = NDArray[np.float64]
 BLOCK = 1024  # tasks whose chance is drawn at a time
 HELD_OUT_SHARE = 0.3
+NOTHING: dict[str, Any] = {}  # one for all tasks: thousands a step would keep the garbage collector busy
 TABLES = ("digits", "breast-cancer", "wine", "iris")
 
 
@@ -82,7 +83,7 @@ class BanditWorld(World):
         return (luck < mean).astype(np.float64)
 
     def task(self, index: int, split: Split) -> Task:
-        return Task(index, split)
+        return Task(index, split, payload=NOTHING)
 
     def reset(self, tasks: Sequence[Task], lanes: Sequence[int]) -> NDArray[np.float32]:
         self._lanes = np.fromiter(lanes, np.int64, len(lanes))
