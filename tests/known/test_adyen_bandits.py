@@ -302,6 +302,13 @@ class TestRuns:
         there = world.reset([world.task(i, "train") for i in range(500)], range(500))[:, 10:]
         assert set(there.sum(1).tolist()) == {2.0, 3.0, 4.0}
 
+    def test_copies_share_a_step_even_where_it_does_not_divide(self, tmp_path):
+        made = recipe("thompson", "bandit:linear", steps=2, prompts_per_step=20, policy__copies=3)
+        run = api.train(made, out=tmp_path / "run")
+        assert [len(r["copies/reward"]) for r in run.metrics() if r["kind"] == "train"] == [3, 3]
+        plays = final_state(run.folder)["parts"]["policy"]["oracle.gram"][:, :, -1, -1].sum(1) - 10
+        assert plays.tolist() == [14, 14, 12]  # two steps of 7, 7 and 6
+
     def test_it_learns_what_uniform_play_does_not(self, tmp_path):
         found = recipe(world="bandit:linear", policy__scorer="linear", steps=10)
         rewards = api.train(found, out=tmp_path / "run").curve("train/reward")[1]

@@ -65,14 +65,13 @@ class Fit:
         if self.held_out is None:
             return {}
         observation, action, reward = self.held_out
-        count = len(action) // self.policy.copies * self.policy.copies
-        rows, chosen = torch.from_numpy(observation[:count]), torch.from_numpy(action[:count])
+        rows, chosen = torch.from_numpy(observation), torch.from_numpy(action)
         predicted = self.policy.scores(rows).gather(-1, chosen.unsqueeze(-1)).squeeze(-1).numpy()
         probabilities = self.policy.probabilities(rows)
         return {
             "held_out/entropy": float(entropy(probabilities).mean()),
             "held_out/least_probability": float(probabilities[probabilities > 0].min()),
-            **quality(predicted, reward[:count].astype(np.float64)),
+            **quality(predicted, reward.astype(np.float64)),
         }
 
     def state_dict(self) -> dict[str, Any]:

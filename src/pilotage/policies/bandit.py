@@ -74,13 +74,11 @@ class BanditPolicy(ActingPolicy):
         return self.gamma_scale * float(self.examples) ** self.gamma_exponent if float(self.examples) else 0.0
 
     def parted(self, observation: Any) -> tuple[Tensor, Tensor]:
-        """Contexts [C, n, d] in float64 and available actions [C, n, K], of observations [C * n, d + K].
-
-        Raises UsageError for an empty action set, and for rows that do not divide into copies.
-        """
-        rows = torch.as_tensor(observation)
-        if len(rows) % self.copies:
-            raise UsageError(f"{len(rows)} rows do not divide into {self.copies} copies")
+        """Contexts [C, n, d] in float64 and available actions [C, n, K], of observations [m, d + K]: m / C rows each,
+        rounded up; the last one stands again where rows are missing. Raises UsageError for an empty action set."""
+        rows = torch.as_tensor(observation).reshape(len(observation), -1)
+        if missing := -len(rows) % self.copies:
+            rows = torch.cat([rows, rows[-1:].expand(missing, -1)])
         rows = rows.reshape(self.copies, -1, self.inputs + self.actions)
         available = rows[..., self.inputs :] > 0.5
         if not bool(available.any(-1).all()):
@@ -90,7 +88,7 @@ class BanditPolicy(ActingPolicy):
     def probabilities(self, observation: Any) -> Tensor:
         """[n, K] float64: what the actions are drawn with."""
         context, available = self.parted(observation)
-        return self._probabilities(context, available).reshape(-1, self.actions)
+        return self._probabilities(context, available).reshape(-1, self.actions)[: len(observation)]
 
     def _probabilities(self, context: Tensor, available: Tensor) -> Tensor:
         scores = self.oracle.scores(context)
@@ -106,7 +104,7 @@ class BanditPolicy(ActingPolicy):
     def scores(self, observation: Any) -> Tensor:
         """[n, K] predicted rewards, of absent actions too."""
         context, _ = self.parted(observation)
-        return self.oracle.scores(context).reshape(-1, self.actions)
+        return self.oracle.scores(context).reshape(-1, self.actions)[: len(observation)]
 
     def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
         return torch.from_numpy(generator.random((steps, rows)))

@@ -45,7 +45,7 @@ class Rounds(Rollout):
             for row, reason in outcome.invalid.items():
                 invalid[row], reasons[row] = True, reason
         columns["reward"] = torch.from_numpy(np.asarray(reward, np.float32))
-        columns["copy"] = torch.arange(count) // max(count // getattr(policy, "copies", 1), 1)
+        columns["copy"] = torch.arange(count) // -(-count // getattr(policy, "copies", 1))
         return Batch(
             torch.arange(count + 1),
             columns,
