@@ -46,7 +46,7 @@ def _details(one: Mapping[str, Any]) -> str:
     ]
     said = "\n".join(f"- {comparison['verdict']}" for comparison in one["comparisons"])
     came = one["provenance"]
-    commits = ", ".join(commit[:10] for commit in came["commits_of_runs"])
+    commits = ", ".join(commit[:10] + commit[40:].replace("-", " ") for commit in came["commits_of_runs"])
     origin = (
         f"`{came['command']}` at commit {commits}; {duration(one['seconds'])} of training in all, {came['machine']}."
     )

@@ -46,7 +46,8 @@ def test_ppo_learns_to_walk_right(tmp_path):
 @pytest.mark.timeout(900)
 def test_ppo_solves_cartpole(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
-    from experiments.ppo_cartpole import SOLVED, arms
+    from experiments.ppo_cartpole import SOLVED
+    from experiments.ppo_cartpole_short import arms
 
     recipe = arms(quick=False)["ppo"].vary("test", {"seed": 100})
     pl.train(recipe, out=tmp_path / "run")
