@@ -42,7 +42,7 @@ def train(
     Example:  pilotage train grpo --world reasoning:chain_sum --seed 1 --set learning_rate=1e-3
     """
     asked = options.asked_for(world, policy, seed, steps, settings, config)
-    folder = out or Path("runs") / f"{name}-{slug(asked.world)}-seed{asked.seed}"
+    folder = out or unused(Path("runs") / f"{name}-{slug(asked.world)}-seed{asked.seed}")
     from pilotage.run.log import refuse_used
 
     refuse_used(folder)
@@ -136,6 +136,15 @@ def ending(folder: Path) -> str:
 
     run = read_run(folder)
     return f"{rise_sentence(side(run.name, [run]), run.metric)}; see {folder}"
+
+
+def unused(folder: Path) -> Path:
+    """This folder, or with -2, -3 … at its end the first that nothing is in."""
+    found, count = folder, 1
+    while found.exists() and (not found.is_dir() or any(found.iterdir())):
+        count += 1
+        found = folder.with_name(f"{folder.name}-{count}")
+    return found
 
 
 def slug(spec: str) -> str:

@@ -27,6 +27,9 @@ class Rollout:
         """One step's groups: `prompts` tasks, `samples` episodes each, where the plan works by tasks."""
         raise TypeError(f"{type(self).__name__} is not a plan")
 
+    def check(self, policy: Policy, world: World) -> None:
+        """Raises UsageError if the plan cannot work with these; asked once, before anything is made."""
+
     def state_dict(self) -> dict[str, Any]:
         """What is unfinished."""
         return {}

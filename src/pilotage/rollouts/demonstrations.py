@@ -10,6 +10,7 @@ from pilotage.data.rng import Streams
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout
 from pilotage.worlds.base import World
+from pilotage.worlds.text import Demonstrates
 
 
 class Demonstrations(Rollout):
@@ -18,11 +19,15 @@ class Demonstrations(Rollout):
     Raises UsageError if the world cannot demonstrate.
     """
 
+    def check(self, policy: Policy, world: World) -> None:
+        if not isinstance(world, Demonstrates):
+            raise UsageError(f"{type(world).__name__} has no worked solutions (a method demonstrate(task, rng))")
+
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
     ) -> Batch:
-        if not hasattr(world, "demonstrate") or not isinstance(policy, SpeakingPolicy):
-            raise UsageError(f"{type(world).__name__} has no worked solutions (a method demonstrate(task, rng))")
+        if not isinstance(policy, SpeakingPolicy) or not isinstance(world, Demonstrates):
+            raise TypeError("demonstrations need a policy that speaks and a world that shows how")
         tasks = [next_task() for _ in range(prompts)]
         answers = [world.demonstrate(task, streams.generator("demonstrate", step, i)) for i, task in enumerate(tasks)]
         asked = [policy.encode(task.prompt, prompt=True) for task in tasks]

@@ -97,13 +97,16 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
     ranks = ranks or Ranks()
     sampler = _fitting("sampler", recipe.sampler, "open", "next", "observe", *KEEPS)
     sampler.open(world, streams)
+    rollout = _fitting("rollout", recipe.rollout, "__call__", *KEEPS)
+    if isinstance(rollout, Rollout):
+        rollout.check(policy, world)
     return Parts(
         recipe=recipe,
         streams=streams,
         world=world,
         policy=policy,
         sampler=sampler,
-        rollout=_fitting("rollout", recipe.rollout, "__call__", *KEEPS),
+        rollout=rollout,
         credit={n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()},
         store=_fitting("store", recipe.store, "add", "batches", *KEEPS),
         drawn={n: _link(f"drawn.{n}", link, DRAWN_SEES) for n, link in recipe.drawn.items()},

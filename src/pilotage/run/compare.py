@@ -24,6 +24,7 @@ from pilotage.run import checkpoint, loop, starts
 from pilotage.run.child import STOPPED
 from pilotage.run.log import MANIFEST, METRICS, RECIPE, read_recipe
 from pilotage.run.progress import Follower, Progress
+from pilotage.run.provenance import COMMAND, command_line
 from pilotage.run.recipe import Recipe, difference
 from pilotage.run.signals import asked_to_stop
 
@@ -204,6 +205,7 @@ def _start(job: Job, threads: int) -> subprocess.Popen[str]:
     count = str(threads)
     environment = {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    environment[COMMAND] = json.dumps(command_line())
     with job.log.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "pilotage.run.child", str(job.folder), count],

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
+from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy
 from pilotage.policies.table import Table
 from pilotage.rollouts.episodes import Episodes
@@ -54,7 +55,7 @@ class Evaluator:
     def play(self, policy: Policy, step: int) -> Batch:
         """The groups of all evaluation tasks."""
         settings, world = self.settings, self._world()
-        tasks = [world.task(key, "held_out") for key in range(settings.tasks)]
+        tasks = distinct(world, settings.tasks)
         streams = Streams(self.recipe.seed)
         if policy.needs_past:
             talk = Messages(temperature=settings.temperature)
@@ -85,6 +86,20 @@ class Evaluator:
         """Frees the world."""
         if self.world is not None:
             self.world.close()
+
+
+def distinct(world: World, count: int) -> list[Task]:
+    """The first `count` held-out tasks whose prompts differ (fewer where the world seems to have no more).
+
+    A prompt judged twice is no second witness: with repeats, intervals over tasks would be too narrow.
+    """
+    found: dict[tuple[str, int], Task] = {}
+    for key in range(8 * count):
+        task = world.task(key, "held_out")
+        found.setdefault((task.prompt, 0 if task.prompt else key), task)
+        if len(found) == count:
+            break
+    return list(found.values())
 
 
 def per_task(batch: Batch, samples: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -29,6 +30,7 @@ SECRET = re.compile(r"token|secret|passw|credential|api.?key|access.?key|private
 # settings of the field that only look like secrets: max_tokens, tokens_per_microbatch, author
 HARMLESS = re.compile(r"tokens|token_(?:budget|limit|mean)|tokeni[sz]er|author", re.IGNORECASE)
 HIDDEN = "(hidden)"
+COMMAND = "PILOTAGE_COMMAND"  # in the environment of a run that another process started
 
 
 def library_versions() -> dict[str, str]:
@@ -67,6 +69,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def command_line(arguments: Sequence[str] | None = None) -> list[str]:
     """The command as it was given, with values of options named like secrets hidden and the home folder as ~."""
+    if arguments is None and os.environ.get(COMMAND):  # a run of a comparison: what was asked for is the comparison
+        return [str(part) for part in json.loads(os.environ[COMMAND])]
     given = list(sys.argv if arguments is None else arguments)
     if given:
         given[0] = Path(given[0]).name
