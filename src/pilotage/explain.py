@@ -79,7 +79,7 @@ def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
             {"text"},
         ),
         "actions": (Piece("pilotage.worlds.base:World"), "pilotage.policies.mlp:ActorCritic", None, CONTROL),
-        "tables": (Piece("pilotage.worlds.finite:FiniteWorld"), "pilotage.policies.table:Table", None, {"tabular"}),
+        "tables": (Piece("pilotage.worlds.finite:FiniteWorld"), "pilotage.policies.table:Table", None, {"finite"}),
     }
     takes = set(find(slug).worlds)
     refused: UsageError | None = None

@@ -45,7 +45,7 @@ def tables(slug: str) -> Recipe:
 
 
 WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "rounds": rounds, "tables": tables}
-KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "rounds": "bandit", "tables": "tabular"}
+KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "rounds": "bandit", "tables": "finite"}
 
 
 def applicable(method: Method) -> list[str]:

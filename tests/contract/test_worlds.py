@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pilotage.data.piece import Piece, UsageError
 from pilotage.data.tasks import Task, Text
 from pilotage.worlds.base import World
+from pilotage.worlds.finite import RiverSwim
 from pilotage.worlds.gym import EnvironmentFailure, GymWorld
 from pilotage.worlds.minigrid import MiniGridWorld
 from pilotage.worlds.reasoning import ReasoningWorld
@@ -293,6 +294,7 @@ RESUMED: dict[str, Callable[[], World]] = {
     "FrozenLake": lambda: GymWorld(env_id="FrozenLake-v1"),
     "DoorKey": lambda: MiniGridWorld(env_id="DoorKey-6x6"),
     "tabular": lambda: TabularWorld(horizon=7),
+    "river": lambda: RiverSwim(horizon=7),
 }
 
 

@@ -170,4 +170,4 @@ def test_what_does_not_fit_is_refused():
         DeepSea(size=1)
     with pytest.raises(UsageError, match="at least 3"):
         RiverSwim(states=2)
-    assert FiniteWorld(good).kind == "tabular"
+    assert FiniteWorld(good).kind == "finite"

@@ -25,7 +25,7 @@ WORLDS = {
     "discrete": lambda slug: control_recipe(slug, "toy_worlds:Line", settings=FIVE),
     "box": lambda slug: control_recipe(slug, "gym:Pendulum-v1", settings=FIVE),
     "bandit": lambda slug: api.recipe(slug, "bandit:logistic", settings={**FIVE, "prompts_per_step": 200}),
-    "tabular": lambda slug: table_recipe(slug, "finite:frozen-lake", settings=FIVE),
+    "finite": lambda slug: table_recipe(slug, "finite:frozen-lake", settings=FIVE),
 }
 # one kind of actions is enough, but for methods that take no other
 PAIRS = [

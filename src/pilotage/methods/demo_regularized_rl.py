@@ -41,7 +41,7 @@ def _as(learner: Piece, base: Recipe) -> Piece:
     parts=("rollout", "learner", "regulariser"),
     claim="episodes needed fall as 1/N_E with the number of expert demonstrations: Poly(S, A, H) / (ε² N_E)",
     policy="table",
-    worlds=("tabular",),
+    worlds=("finite",),
 )
 def demo_regularized_rl(base: Recipe) -> Mapping[str, Any]:
     """A soft backup towards the clone, and one step an episode that tries the least certain action."""
@@ -57,7 +57,7 @@ def demo_regularized_rl(base: Recipe) -> Mapping[str, Any]:
     parts=("rollout", "learner", "regulariser"),
     claim="episodes needed fall as 1/N_E with the number of expert demonstrations: Poly(d, H) / (ε² N_E)",
     policy="table",
-    worlds=("tabular",),
+    worlds=("finite",),
 )
 def demo_regularized_rl_linear(base: Recipe) -> Mapping[str, Any]:
     """As with counts, with Gram matrices."""
@@ -73,7 +73,7 @@ def demo_regularized_rl_linear(base: Recipe) -> Mapping[str, Any]:
     parts=("learner",),
     claim="near-optimal from demonstrations and preferences, without pessimism",
     policy="table",
-    worlds=("tabular",),
+    worlds=("finite",),
 )
 def demo_regularized_rl_feedback(base: Recipe) -> Mapping[str, Any]:
     """The rewards that are paid are not read; those fitted to 200 labelled pairs are."""

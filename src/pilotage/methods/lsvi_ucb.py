@@ -25,7 +25,7 @@ from pilotage.run.recipe import Recipe
     parts=("learner",),
     kind="baseline",
     policy="table",
-    worlds=("tabular",),
+    worlds=("finite",),
 )
 def lsvi_ucb(base: Recipe) -> Mapping[str, Any]:
     """Gram matrices in place of counts."""

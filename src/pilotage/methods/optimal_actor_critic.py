@@ -36,7 +36,7 @@ PAPER = "Tan et al. 2025, arXiv 2505.03710"
     parts=("learner",),
     claim="the first actor-critic with 1/ε² sample complexity under strategic exploration: regret grows as sqrt(T)",
     policy="table",
-    worlds=("tabular",),
+    worlds=("finite",),
 )
 def optimal_actor_critic(base: Recipe) -> Mapping[str, Any]:
     """Softly where the baseline is greedy, rarely where it plans each time."""
@@ -52,7 +52,7 @@ def optimal_actor_critic(base: Recipe) -> Mapping[str, Any]:
     parts=("learner",),
     claim="offline data spare the exploration of what they cover",
     policy="table",
-    worlds=("tabular",),
+    worlds=("finite",),
 )
 def optimal_actor_critic_hybrid(base: Recipe) -> Mapping[str, Any]:
     """200 offline episodes; with none it is the online method to the bit."""
@@ -68,7 +68,7 @@ def optimal_actor_critic_hybrid(base: Recipe) -> Mapping[str, Any]:
     parts=("learner",),
     claim="with enough offline data that cover an optimal policy, optimism is not needed",
     policy="table",
-    worlds=("tabular",),
+    worlds=("finite",),
 )
 def optimal_actor_critic_plain(base: Recipe) -> Mapping[str, Any]:
     """No bonus; without offline data it fails where exploration is needed."""

@@ -27,7 +27,7 @@ from pilotage.run.recipe import Recipe
     parts=("policy", "rollout", "credit", "learner"),
     kind="baseline",
     policy="table",
-    worlds=("tabular",),
+    worlds=("finite",),
 )
 def ucbvi(base: Recipe) -> Mapping[str, Any]:
     """Replicas of a table, exact regret, and a learner that plans instead of gradient terms."""

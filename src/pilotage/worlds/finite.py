@@ -87,7 +87,7 @@ class FiniteWorld(World):
 
     @property
     def kind(self) -> str:
-        return "tabular"
+        return "finite"
 
     def __init__(self, model: FiniteModel, *, seed: int = 0, largest_return: float | None = None) -> None:
         self._model, self.seed = model, seed
