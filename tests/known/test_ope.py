@@ -161,7 +161,10 @@ def test_a_log_is_replayed_and_judged_by_its_propensities():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"propensity": np.array([0.5, 0.0])}, "1 rounds with a propensity that is not above 0.*round 1, with 0"),
+        (
+            {"propensity": np.array([0.5, 0.0])},
+            "1 of the log's 2 rounds have a propensity that is not above 0.*round 1, with 0",
+        ),
         ({"propensity": np.array([0.5, np.nan])}, "propensity of round 1 of the log is not a finite number"),
         ({"reward": np.array([1.0])}, "2 actions and 1 entries of reward"),
         ({"reward": np.array([1.0, np.inf])}, "reward of round 1"),

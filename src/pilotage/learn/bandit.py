@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
+from pilotage.learn.learner import Ranks
 from pilotage.policies.bandit import BanditPolicy
 from pilotage.policies.base import Policy
 from pilotage.policies.explore import entropy
@@ -27,7 +28,11 @@ class Fit:
     model judged on its own log looks better the less was explored); 0 for none.
     """
 
-    def __init__(self, policy: Policy, world: Any, *, accumulate: bool = False, diagnose: int = 1000) -> None:
+    def __init__(
+        self, policy: Policy, world: Any, ranks: Ranks | None = None, *, accumulate: bool = False, diagnose: int = 1000
+    ) -> None:
+        if ranks is not None and type(ranks) is not Ranks:
+            raise UsageError("a bandit's oracle is fitted in one process, not by several together")
         if not isinstance(policy, BanditPolicy):
             raise UsageError("the bandit learner needs the bandit policy (policy=bandit)")
         if accumulate and not policy.oracle.grows:

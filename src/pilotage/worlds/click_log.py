@@ -53,8 +53,8 @@ class Log:
         if bad.any():
             first = int(bad.argmax())
             raise UsageError(
-                f"the log has {int(bad.sum())} rounds with a propensity that is not above 0 and at most 1; the first "
-                f"is round {first}, with {self.propensity[first]:g}"
+                f"{int(bad.sum())} of the log's {count} rounds have a propensity that is not above 0 and at most 1; the "
+                f"first is round {first}, with {self.propensity[first]:g}"
             )
         if not ((self.action >= 0) & (self.action < self.actions)).all():
             raise UsageError(f"actions of the log are numbers from 0 to {self.actions - 1}, and there are others")
