@@ -163,7 +163,7 @@ def test_a_log_is_replayed_and_judged_by_its_propensities():
     [
         (
             {"propensity": np.array([0.5, 0.0])},
-            "1 of the log's 2 rounds have a propensity that is not above 0.*round 1, with 0",
+            "1 of the log's 2 rounds have a propensity not above 0.*round 1, with 0",
         ),
         ({"propensity": np.array([0.5, np.nan])}, "propensity of round 1 of the log is not a finite number"),
         ({"reward": np.array([1.0])}, "2 actions and 1 entries of reward"),
@@ -187,7 +187,7 @@ HEADER = "timestamp,item_id,position,click,propensity_score,user_feature_0\n"
         (HEADER.replace(",propensity_score", ""), "no column 'propensity_score'"),
         (HEADER, "no rounds"),
         (HEADER + "2019,1,1,0,,a\n", "propensity of round 0"),
-        (HEADER + "2019,1,1,0,0.0,a\n", "propensity that is not above 0"),
+        (HEADER + "2019,1,1,0,0.0,a\n", "propensity not above 0"),
         (HEADER + "2019,x,1,0,0.5,a\n", "invalid literal"),
     ],
 )

@@ -53,7 +53,7 @@ class Log:
         if bad.any():
             first = int(bad.argmax())
             raise UsageError(
-                f"{int(bad.sum())} of the log's {count} rounds have a propensity that is not above 0 and at most 1; the "
+                f"{int(bad.sum())} of the log's {count} rounds have a propensity not above 0 and at most 1; the "
                 f"first is round {first}, with {self.propensity[first]:g}"
             )
         if not ((self.action >= 0) & (self.action < self.actions)).all():
