@@ -60,7 +60,7 @@ class Optimistic:
         """Plans for every replica. start: [N] a first state, whose value is reported."""
         upper = self.upper(slice(None))
         moved = self.play(finite.greedy(upper))
-        return {"optimiser_steps": moved, "plan/value": _at(upper[:, 0].max(-1), start)}
+        return {"optimiser_steps": moved, "plan/value": mean_at(upper[:, 0].max(-1), start)}
 
     def upper(self, which: Which) -> Array:
         """[n, H, S, A] optimistic action values of some replicas, by hard backups."""
@@ -126,7 +126,7 @@ class Regularised(Optimistic):
         moved = self.play(policy)
         self.policy.probe.copy_(torch.from_numpy((upper - lower).argmax(-1)))
         return {
-            "optimiser_steps": moved, "plan/value": _at(value[:, 0], start), "plan/gap": float(certified.mean()),
+            "optimiser_steps": moved, "plan/value": mean_at(value[:, 0], start), "plan/gap": float(certified.mean()),
             "plan/stopped": float(self.stopped.mean()), "plan/divergence": float(self._spent(policy).mean()),
         }  # fmt: skip
 
@@ -134,7 +134,8 @@ class Regularised(Optimistic):
         return finite.soft(action_value, self.reference[:, h], self.temperature)[0]
 
     def _gap(self, estimate: finite.Estimate, policy: Array, added: Array, apart: Array) -> Array:
-        """[N, H, S] G_h = clip(π·((1 + 1/H) p G_{h+1} + b²-like bonus) + max_a (Q̄ - Q̲)² / 2λ, 0, what is left)."""
+        """[N, H, S] G_h = clip(π·((1 + 1/H) p G_{h+1} + b²/span) + max_a (Q̄ - Q̲)² / 2λ, 0, what is left): how far the
+        policy can be from the best of the regularised problem; without λ, the distance of the bounds itself."""
         horizon, span = self.sizes[1], float(self.caps[0])
         found, value = np.empty(apart.shape[:-1]), np.zeros((self.sizes[0], self.sizes[2]))
         # squared bonuses fall like 1/n, as the recursion's own do
@@ -177,6 +178,6 @@ def episodes_of(batch: Batch, copies: int, horizon: int) -> tuple[Whole, Whole, 
     return states, shaped(batch["action"]), shaped(batch["reward"]).astype(np.float64)
 
 
-def _at(value: Array, start: Whole) -> float:
+def mean_at(value: Array, start: Whole) -> float:
     """The mean over replicas of values [N, S] at states [N]."""
     return float(np.take_along_axis(value, start[:, None], -1).mean())

@@ -12,7 +12,7 @@ from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.learn import finite
 from pilotage.learn.finite import Array, Whole
-from pilotage.learn.optimism import Optimistic, _at
+from pilotage.learn.optimism import Optimistic, mean_at
 
 SLACK = 1e-9  # a determinant that has just doubled counts, whatever its logarithm rounds to
 
@@ -58,7 +58,7 @@ class Tracking(Optimistic):
         greedy = math.isinf(self.step_size)
         moved = self.play(finite.greedy(self.critic) if greedy else finite.softmax(self._logits()))
         return {
-            "optimiser_steps": moved, "plan/value": _at(self.critic[:, 0].max(-1), start),
+            "optimiser_steps": moved, "plan/value": mean_at(self.critic[:, 0].max(-1), start),
             "plan/switched": float(due.mean()), "plan/switches": float(self.switches.mean()),
         }  # fmt: skip
 
