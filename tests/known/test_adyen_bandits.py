@@ -249,6 +249,36 @@ class TestMemory:
             Memory(**wrong)
 
 
+class TestWorlds:
+    @pytest.mark.parametrize("world", [SimulatedBandit(sets=(2, 5)), TableBandit(table="wine", wrong=0.5)])
+    def test_a_task_is_a_round_with_its_luck(self, world):
+        keys = [5, 2**40, 1023, 1024]
+        first = world.reset([world.task(k, "train") for k in keys], range(4))
+        action = first[:, world.inputs :].argmax(1)
+        reward = world.step(action, range(4)).reward
+        again = world.reset([world.task(k, "train") for k in reversed(keys)], range(4))
+        assert np.array_equal(first, again[::-1])
+        assert np.array_equal(world.step(action[::-1], range(4)).reward, reward[::-1])
+        other = world.reset([world.task(k, "held_out") for k in keys], range(4))
+        assert not np.array_equal(first, other)
+
+    def test_rows_of_a_table_are_trained_on_or_held_out(self):
+        world = TableBandit(table="iris")
+        seen = [
+            {tuple(row) for row in world.reset([world.task(i, split) for i in range(500)], range(500))[:, :4].tolist()}
+            for split in ("train", "held_out")
+        ]
+        both = seen[0] & seen[1]  # iris has one row twice
+        assert len(both) <= 1
+        assert len(seen[0]) + len(seen[1]) > 140
+
+    def test_regret_is_what_the_best_of_the_set_would_have_given_more(self):
+        world = TableBandit(sets=(3, 8), right=0.9, wrong=0.6)
+        there = world.reset([world.task(i, "train") for i in range(200)], range(200))[:, 64:]
+        found = world.regret(there.argmax(1), range(200))
+        assert set(found.round(9).tolist()) == {0.0, 0.3}
+
+
 SMALL = {"prompts_per_step": 200, "evaluation.every": 0, "evaluation.tasks": 20, "learner.diagnose": 100}
 
 
