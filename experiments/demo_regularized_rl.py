@@ -36,9 +36,9 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
             )
             for n in NUMBERS
         },
-        "feedback": api.recipe("demo-regularized-rl-feedback", WORLD, settings=feedback),
+        "feedback": api.recipe("demo-regularized-rlhf", WORLD, settings=feedback),
         "feedback-greedy": api.recipe(
-            "demo-regularized-rl-feedback", WORLD, settings={**feedback, "learner.temperature": 0.0}
+            "demo-regularized-rlhf", WORLD, settings={**feedback, "learner.temperature": 0.0}
         ),
     }
 

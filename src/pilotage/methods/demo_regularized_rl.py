@@ -65,7 +65,7 @@ def demo_regularized_rl_linear(base: Recipe) -> Mapping[str, Any]:
 
 
 @method(
-    "demo-regularized-rl-feedback",
+    "demo-regularized-rlhf",
     family="tabular",
     paper=PAPER,
     line="rewards from preferences between the clone's episodes, and no pessimism: the KL absorbs their error",
