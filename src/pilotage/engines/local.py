@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of <malloc.h>
 
@@ -33,3 +35,19 @@ def prepare(threads: int) -> None:
 
     torch.set_num_threads(threads)
     keep_freed_memory()
+
+
+@contextmanager
+def tiny_numbers_flushed() -> Iterator[None]:
+    """Numbers too small for full precision become 0 within: they are slow, and mean nothing to a network.
+
+    As it was before, afterwards: the caller's own arithmetic is not ours to change.
+    """
+    import torch
+
+    flushed = bool((torch.tensor(1e-310, dtype=torch.float64) * 1.0) == 0)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)

@@ -29,6 +29,7 @@ class Evaluator:
         self.settings = recipe.evaluation
         self.recipe = recipe
         self.world: World | None = None
+        self.tasks: list[Task] = []
 
     def __call__(self, policy: Policy, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Metrics (`eval/accuracy` or `eval/return`, a 95 % interval, per-task means) and sample transcripts.
@@ -55,7 +56,7 @@ class Evaluator:
     def play(self, policy: Policy, step: int) -> Batch:
         """The groups of all evaluation tasks."""
         settings, world = self.settings, self._world()
-        tasks = distinct(world, settings.tasks)
+        tasks = self.tasks = self.tasks or distinct(world, settings.tasks)
         streams = Streams(self.recipe.seed)
         if policy.needs_past:
             talk = Messages(temperature=settings.temperature)

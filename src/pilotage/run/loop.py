@@ -11,6 +11,7 @@ import torch
 
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
+from pilotage.engines.local import tiny_numbers_flushed
 from pilotage.learn.learner import Ranks, RunStopped
 from pilotage.rollouts.stored import Stored
 from pilotage.run import checkpoint, starts
@@ -86,10 +87,9 @@ def _go(
 ) -> Path:
     recipe = parts.recipe
     evaluator = Evaluator(recipe)
-    torch.set_flush_denormal(True)
     last = min(recipe.steps, until if until is not None else recipe.steps)
     try:
-        with asked_to_stop() as asked:
+        with asked_to_stop() as asked, tiny_numbers_flushed():
             if step == 0:
                 log_evaluation(log, evaluator, parts, 0, watch)
             while step < last:
