@@ -1,4 +1,4 @@
-"""What a policy is: it acts, and scores what was done, differentiably. It owns its normaliser or its tokeniser."""
+"""What a policy is: it acts, and scores decisions, differentiably. It owns its normaliser or its tokeniser."""
 
 from __future__ import annotations
 

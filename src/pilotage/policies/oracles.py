@@ -3,6 +3,8 @@ that a checkpoint holds arrays, and what is loaded predicts to the bit what was 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from pilotage.data.piece import UsageError
 SMALL = 2_000_000  # entries of outer products that may be made at once
 
 
-class Oracle(nn.Module):
+class Oracle(nn.Module, ABC):
     """Predicts rewards: contexts [C, n, d] → scores [C, n, K], for C copies side by side.
 
     fit: contexts [m, d], actions [m], rewards [m] and the copy [m] each belongs to; from nothing, or, where it can
@@ -27,15 +29,17 @@ class Oracle(nn.Module):
             raise UsageError(f"{copies} copies side by side need the linear oracle")
         self.inputs, self.actions, self.copies, self.seed = inputs, actions, copies, seed
 
+    @abstractmethod
     def scores(self, context: Tensor) -> Tensor:
-        raise NotImplementedError
+        """[C, n, K] predicted rewards."""
 
     def deviation(self, context: Tensor) -> Tensor:
         """[C, n, K] the standard deviation of each score, where the oracle knows it."""
         raise UsageError(f"the {type(self).__name__.lower()} oracle knows no uncertainty; use policy.scorer=linear")
 
+    @abstractmethod
     def fit(self, context: Tensor, action: Tensor, reward: Tensor, copy: Tensor, *, anew: bool) -> None:
-        raise NotImplementedError
+        """Learns from rounds; `anew` forgets what was learnt before."""
 
 
 def with_one(context: Tensor) -> Tensor:

@@ -76,7 +76,8 @@ class BanditWorld(World):
         return "bandit"
 
     def _drawn(self, rng: np.random.Generator, count: int, split: Split) -> tuple[NDArray[np.float32], Floats]:
-        raise NotImplementedError
+        """Contexts [n, inputs] and mean rewards [n, actions] of so many rounds; a log replays rounds instead."""
+        raise TypeError(f"{type(self).__name__} does not draw rounds")
 
     def _rewards(self, mean: Floats, luck: Floats) -> Floats:
         """[n] rewards of actions with these means."""
