@@ -14,6 +14,7 @@ from torch.nn import functional
 from pilotage.data.piece import UsageError
 from pilotage.policies.base import ActingPolicy, Minibatch
 from pilotage.policies.distributions import LOG_2PI
+from pilotage.policies.normalise import Normaliser
 
 
 class Ensemble(nn.Module):
@@ -62,6 +63,7 @@ class OffPolicyActor(ActingPolicy):
 
     gives: ClassVar[frozenset[str]] = frozenset({"q", "actor_q", "actor_action"})
     critic: Ensemble
+    normaliser: Normaliser | None
 
     def _spaces(self, observation: Any, action: Any) -> tuple[int, int]:
         for what, space in (("observations", observation), ("actions", action)):
@@ -75,12 +77,18 @@ class OffPolicyActor(ActingPolicy):
         self.centre: Tensor
         self.scale: Tensor
         self.width = len(low)
+        self.normaliser = None
         return int(np.prod(observation.shape)), len(low)
 
     def features(self, observation: Any) -> Tensor:
         """[n, inputs] float32."""
         found = torch.as_tensor(observation)
-        return found.reshape(len(found), -1).float()
+        found = found.reshape(len(found), -1).float()
+        return found if self.normaliser is None else self.normaliser(found)
+
+    def observe(self, observations: Tensor) -> None:
+        if self.normaliser is not None:
+            self.normaliser.observe(observations.reshape(len(observations), -1).float())
 
     def to_unit(self, action: Tensor) -> Tensor:
         """Actions of the world, scaled to [-1, 1]."""
@@ -194,7 +202,8 @@ class DeterministicActor(OffPolicyActor):
     """tanh of a network, as in TD3, with exploration noise of deviation `exploration` (of half the range) when acting.
 
     quantities: `q` [S, N] of stored actions; `actor_action` [S, A] and its `actor_q` [S, N] (gradients reach the actor
-    only). Log-probs of acting are 0: there is no density to speak of. Fujimoto et al. 2018, arXiv 1802.09477.
+    only). Log-probs of acting are 0: there is no density to speak of. `normalise` standardises observations, with 1e-3
+    added to deviations as in Fujimoto & Gu 2021. Fujimoto et al. 2018, arXiv 1802.09477.
     """
 
     def __init__(
@@ -206,11 +215,14 @@ class DeterministicActor(OffPolicyActor):
         critics: int = 2,
         layer_norm: bool = False,
         exploration: float = 0.1,
+        normalise: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         inputs, width = self._spaces(observation, action)
         self.exploration = exploration
+        if normalise:
+            self.normaliser = Normaliser(inputs, eps=1e-3)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.actor = nn.Sequential(*trunk([inputs, *hidden]), nn.Linear(hidden[-1], width), nn.Tanh())
