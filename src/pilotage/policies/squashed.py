@@ -57,15 +57,15 @@ def trunk(sizes: list[int]) -> nn.Sequential:
 class OffPolicyActor(ActingPolicy):
     """What actors with action critics share: bounds, critics, and their quantities.
 
-    Actions are kept in the world's units; critics see them scaled to [-1, 1]. Raises UsageError for spaces other than
-    Box.
+    Actions are kept in the world's units; critics see them scaled to [-1, 1]. With `normalise`, observations are
+    standardised as (x - mean) / (deviation + 1e-3). Raises UsageError for spaces other than Box.
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"q", "actor_q", "actor_action"})
     critic: Ensemble
     normaliser: Normaliser | None
 
-    def _spaces(self, observation: Any, action: Any) -> tuple[int, int]:
+    def _spaces(self, observation: Any, action: Any, normalise: bool = False) -> tuple[int, int]:
         for what, space in (("observations", observation), ("actions", action)):
             if type(space).__name__ != "Box":
                 raise UsageError(f"this policy takes Box {what}; this world has {type(space).__name__}")
@@ -76,9 +76,9 @@ class OffPolicyActor(ActingPolicy):
         self.register_buffer("scale", (high - low) / 2, persistent=False)
         self.centre: Tensor
         self.scale: Tensor
-        self.width = len(low)
-        self.normaliser = None
-        return int(np.prod(observation.shape)), len(low)
+        self.width, inputs = len(low), int(np.prod(observation.shape))
+        self.normaliser = Normaliser(inputs, limit=math.inf, eps=1e-3) if normalise else None
+        return inputs, len(low)
 
     def features(self, observation: Any) -> Tensor:
         """[n, inputs] float32."""
@@ -129,10 +129,11 @@ class SquashedActor(OffPolicyActor):
         temperature: float = 1.0,
         state_value: bool = False,
         log_std_range: tuple[float, float] = (-20.0, 2.0),
+        normalise: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        inputs, width = self._spaces(observation, action)
+        inputs, width = self._spaces(observation, action, normalise)
         self.log_std_range = log_std_range
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -202,8 +203,7 @@ class DeterministicActor(OffPolicyActor):
     """tanh of a network, as in TD3, with exploration noise of deviation `exploration` (of half the range) when acting.
 
     quantities: `q` [S, N] of stored actions; `actor_action` [S, A] and its `actor_q` [S, N] (gradients reach the actor
-    only). Log-probs of acting are 0: there is no density to speak of. `normalise` standardises observations, with 1e-3
-    added to deviations as in Fujimoto & Gu 2021. Fujimoto et al. 2018, arXiv 1802.09477.
+    only). Log-probs of acting are 0: there is no density to speak of. Fujimoto et al. 2018, arXiv 1802.09477.
     """
 
     def __init__(
@@ -219,10 +219,8 @@ class DeterministicActor(OffPolicyActor):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        inputs, width = self._spaces(observation, action)
+        inputs, width = self._spaces(observation, action, normalise)
         self.exploration = exploration
-        if normalise:
-            self.normaliser = Normaliser(inputs, eps=1e-3)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.actor = nn.Sequential(*trunk([inputs, *hidden]), nn.Linear(hidden[-1], width), nn.Tanh())
