@@ -13,6 +13,7 @@ from click.exceptions import NoSuchOption
 
 from pilotage.cli.catalogue import list_methods, policies, show, worlds
 from pilotage.cli.comparing import compare
+from pilotage.cli.data import data
 from pilotage.cli.explaining import explain
 from pilotage.cli.training import evaluate, resume, train
 from pilotage.data.piece import UsageError, nearest
@@ -45,7 +46,7 @@ def group() -> None:
     """
 
 
-for verb in (list_methods, show, explain, train, resume, evaluate, compare, worlds, policies):
+for verb in (list_methods, show, explain, train, resume, evaluate, compare, data, worlds, policies):
     group.add_command(verb)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage.data import dataset
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
@@ -30,10 +31,13 @@ class Evaluator:
         self.recipe = recipe
         self.world: World | None = None
         self.tasks: list[Task] = []
+        self.about: dataset.About | None = None
 
     def __call__(self, policy: Policy, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Metrics (`eval/accuracy` or `eval/return`, a 95 % interval, per-task means) and sample transcripts.
 
+        Where the recipe learns from a data set that knows the returns of chance and of an expert, `eval/score` stands
+        beside: 0 is chance, 100 the expert.
         The draws depend on the seed and the step, not on the method: paired arms see the same luck, seeds do not.
         """
         if isinstance(policy, Table):
@@ -51,7 +55,15 @@ class Evaluator:
             "eval/length": float(batch.total(batch.sampled.float()).mean()),
             "eval/invalid": 1 - float(batch.valid.float().mean()),
         }
-        return found, transcripts(batch)
+        score = self._score(found[metric])
+        return found if score is None else {**found, "eval/score": score}, transcripts(batch)
+
+    def _score(self, value: float) -> float | None:
+        data = self.recipe.store.defaults().get("data")
+        if not data:
+            return None
+        self.about = self.about or dataset.describe(data)
+        return self.about.score(value)
 
     def play(self, policy: Policy, step: int) -> Batch:
         """The groups of all evaluation tasks."""
