@@ -10,13 +10,13 @@ import fcntl
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pilotage.data.batch import Batch
+from pilotage.data.folders import cache_folder
 from pilotage.data.piece import UsageError
 from pilotage.learn.learner import RunStopped
 from pilotage.policies.base import Policy, SpeakingPolicy
@@ -28,11 +28,6 @@ from pilotage.run.assemble import Parts, assemble
 from pilotage.run.recipe import Recipe
 
 Train = Callable[[Recipe, Path], object]  # goes on with what is in the folder
-
-
-def cache_folder() -> Path:
-    """Where things made once are kept: $PILOTAGE_CACHE, else ~/.cache/pilotage."""
-    return Path(os.environ.get("PILOTAGE_CACHE") or Path.home() / ".cache" / "pilotage")
 
 
 def start_folder(start: Recipe) -> Path:
