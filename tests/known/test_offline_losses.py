@@ -170,8 +170,8 @@ def test_the_gaussian_actor_clips_draws_and_not_their_densities():
     assert bool((action == low).any() | (action == high).any())
     mean = policy.actor(observation)
     free = policy.to_world(mean + math.exp(2) * noise)
-    assert torch.allclose(logp, Independent(Normal(policy.to_world(mean), policy.scale * math.exp(2)), 1).log_prob(free),
-                          atol=1e-4)  # fmt: skip
+    around = Independent(Normal(policy.to_world(mean), policy.scale * math.exp(2)), 1)
+    assert torch.allclose(logp, around.log_prob(free), atol=1e-4)
     greedy, _ = policy.act(observation, noise, greedy=True)
     assert torch.allclose(greedy, policy.to_world(mean))
 
@@ -203,8 +203,8 @@ def test_a_critic_that_values_all_actions_the_same_has_the_log_volume_as_gap():
     density = batch["contrast_logp"][:, :4]
     assert torch.allclose(density, torch.full((6, 4), -math.log(4.0 * 1.0)))
     q, flat = torch.full((6, 2), 3.0), torch.full((6, 4, 2), 3.0)
-    gap = conservative_gap(q, flat, torch.zeros(()), Minibatch({"contrast_logp": density}, torch.arange(6), torch.arange(6)),
-                           weight=1.0).loss  # fmt: skip
+    data = Minibatch({"contrast_logp": density}, torch.arange(6), torch.arange(6))
+    gap = conservative_gap(q, flat, torch.zeros(()), data, weight=1.0).loss
     assert torch.allclose(gap, torch.full((6,), 2 * (math.log(4) + math.log(4))))  # log-volume, and log K
 
 

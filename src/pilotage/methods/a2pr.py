@@ -5,8 +5,9 @@
     L_model = mean[ 1[Q_1(s, a) > V(s)] (â - a)² ] + ½ KL,   L_V = (V(s) - min(y, r + γ (1-d) min_i Q_i(s', a')))²
 
 Liu et al. 2024, arXiv 2405.19909; released code ltlhuuu/A2PR. The model is a variational autoencoder that learns to
-give back logged actions with an advantage, trained along with everything else. V's term stands last, so that all others
-see V as it is before the batch changes it, as released code has it; V's target uses the updated critics and the same a'.
+give back logged actions with an advantage, trained along with everything else. V's term stands last, so that all
+others see V as it is before the batch changes it, as released code has it; V's target uses the updated critics and the
+same a'.
 Switches under `terms.actor.objectives.imitation`: `weight` is mask (0.5, released; tuned to between 0.4 and 1.5 by data
 set); `loss.detach_target` (the paper's text takes a* as a constant; released code and this default do not);
 `loss.threshold` (ε_A, 0 in released code); `loss.project` and `loss.gate` off, with mask 1, leave TD3+BC. w_vae is the

@@ -4,10 +4,10 @@
     y = r + γ (1-d) min_i Q̄_i(s', a'),   L_π = α log π(ã|s) - min_i Q_i(s, ã)
 
 Kumar et al. 2020, arXiv 2006.04779, the form CQL(H). a_k are ten uniform actions, ten of the policy at s and ten at s',
-with importance weights; w = 5 and T = 1. `terms.critic.objectives.penalty.loss.threshold` makes the weight a multiplier
-that is learnt (10 in the paper). Where released code is followed: entropy is left out of y; the actor's rate is 1e-4.
-Where it is not: its critics take their steps after the actor, here before; it clones for the first 40,000 of its million
-batches, which is left out. w = 0 is SAC's critic. 20,000 batches here unless asked.
+with importance weights; w = 5 and T = 1. With `terms.critic.objectives.penalty.loss.threshold` a multiplier is
+learnt (paper: 10). Where released code is followed: entropy is left out of y; the actor's rate is 1e-4.
+Where it is not: it works out all losses before any step, here the actor's come after the critics' step; it clones for
+the first 40,000 of its million batches, which is left out. w = 0 is SAC. 20,000 batches here unless asked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage import credit, learn, losses
+from pilotage import credit, losses
 from pilotage.data.piece import piece
 from pilotage.learn.terms import Objective, Target, Term
 from pilotage.methods.method import method

@@ -4,9 +4,10 @@
     L_π = -min(exp(β (Q̄(s, a) - V(s))), 100) log π(a|s),   Q̄ = min_i of slow critics
 
 Kostrikov et al. 2022, arXiv 2110.06169. No action outside the data is ever valued. τ = 0.7, β = 3; value, actor and
-critics in this order on the same batch, as in released code, so each uses what the ones before have just learnt. Rewards
-are scaled by 1000 over the range of the data's returns, and the actor's rate falls along a cosine, both as in released
-code for locomotion. β = 0 is likelihood of all logged actions. A million batches in the paper, 20,000 here unless asked.
+critics in this order on the same batch, as in released code, so each uses what the ones before have just learnt.
+Rewards are scaled by 1000 over the range of the data's returns, and the actor's rate falls along a cosine, both as in
+released code for locomotion. β = 0 is likelihood of all logged actions. A million batches in the paper, 20,000 here
+unless asked.
 """
 
 from __future__ import annotations

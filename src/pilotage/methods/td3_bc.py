@@ -4,8 +4,8 @@
 
 Fujimoto & Gu 2021, arXiv 2106.06860. α = 2.5; observations are standardised over the data; critics, targets and delay
 as in TD3. The paper normalises λ over logged actions, its released code (and this) over the policy's. α = 0 leaves
-behaviour cloning; the weight of the objective `imitation` at 0 with α = none leaves TD3. A million batches in the paper,
-20,000 here unless asked.
+behaviour cloning; the weight of the objective `imitation` at 0 with α = none leaves TD3. A million batches in the
+paper, 20,000 here unless asked.
 """
 
 from __future__ import annotations
