@@ -63,6 +63,7 @@ class Parts:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on exactly."""
         links = {n: b.function.state_dict() for n, b in self._links().items() if hasattr(b.function, "state_dict")}
+        acting = self.policy if isinstance(self.policy, ActingPolicy) else None
         return {
             "policy": dict(self.policy.state_dict()),
             "learner": self.learner.state_dict(),
@@ -71,6 +72,7 @@ class Parts:
             "world": self.world.state_dict(),
             "links": links,
             "store": self.store.state_dict(),
+            **({"memory": acting.memory()} if acting and acting.remembers else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -80,6 +82,8 @@ class Parts:
         self.world.load_state_dict(state["world"])
         self.rollout.load_state_dict(state["rollout"], self.world)
         self.store.load_state_dict(state["store"])
+        if isinstance(self.policy, ActingPolicy):
+            self.policy.remember(state.get("memory", {}))
         for name, link in state["links"].items():
             self._links()[name].function.load_state_dict(link)  # type: ignore[attr-defined]
 
