@@ -129,10 +129,11 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     )  # fmt: skip
     rolled = time.perf_counter()
     raw = batch
-    _check_rewards(recipe, raw, step)
-    batch = parts.credited(batch, progress)
-    parts.sampler.observe(batch)
-    parts.store.add(batch)
+    if len(raw):  # a plan that plays nothing leaves nothing to credit: the store is full
+        _check_rewards(recipe, raw, step)
+        batch = parts.credited(batch, progress)
+        parts.sampler.observe(batch)
+        parts.store.add(batch)
     updates = [
         parts.learner.update(parts.draw(drawn, progress, step, index), step, progress)
         for index, drawn in enumerate(parts.store.batches(parts.streams, step))
@@ -144,18 +145,19 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     ended = time.perf_counter()
     counters.add(raw, ended - began)
     seconds = {"seconds/rollout": rolled - began, "seconds/learn": ended - rolled}
-    return {**summarise(raw), "train/kept": len(batch) / max(len(raw), 1), **learnt, **counters.metrics(), **seconds}
+    played = {**summarise(raw), "train/kept": len(batch) / len(raw)} if len(raw) else parts.facts
+    return {**played, **learnt, **counters.metrics(), **seconds}
 
 
 def _check_rewards(recipe: Recipe, batch: Batch, step: int) -> None:
     if "reward" in batch and not bool(torch.isfinite(batch["reward"][batch.spread(batch.valid)]).all()):
-        raise RunStopped(f"a reward of step {step} is not finite")
+        raise RunStopped(f"a reward of step {step + 1} is not finite")
     invalid = 1 - float(batch.valid.float().mean())
     if invalid > recipe.limits.invalid:
         reasons = [reason for reason in batch.notes.get("reason", ()) if reason]
         said = f", for instance: {reasons[0]}" if reasons else ""
         raise RunStopped(
-            f"{invalid:.0%} of the episodes of step {step} are invalid (limit {recipe.limits.invalid:.0%}){said}"
+            f"{invalid:.0%} of the episodes of step {step + 1} are invalid (limit {recipe.limits.invalid:.0%}){said}"
         )
 
 
@@ -163,7 +165,7 @@ def _check_mismatch(recipe: Recipe, learnt: Mapping[str, float], step: int) -> N
     found = learnt.get("mismatch/kl", 0.0)
     if not found <= recipe.limits.mismatch:  # so that NaN stops it too
         raise RunStopped(
-            f"sampler and trainer disagree at step {step}: KL {found:.3g} of their log-probs is above "
+            f"sampler and trainer disagree at step {step + 1}: KL {found:.3g} of their log-probs is above "
             f"{recipe.limits.mismatch:g} (limits.mismatch)"
         )
 
