@@ -1,0 +1,98 @@
+"""Drawing pictures by denoising: a step is a decision, and the reward comes when the picture is done.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotage.data.chain import Chain
+from pilotage.data.piece import UsageError, nearest
+from pilotage.data.rng import Streams
+from pilotage.data.tasks import Split, Task
+from pilotage.worlds import pictures
+from pilotage.worlds.base import Outcome, World
+
+CLASSES, SIZE = 10, 64
+
+
+class Digits(World):
+    """Digits of 8 by 8 pixels, drawn in `steps` steps of denoising; `reward` says what a picture is worth.
+
+    A task is a class to draw (task i wants class i mod 10). Each lane has its own first latent, standard normal: the
+    first lane of a task in a `reset` gets the task's first, the next its second, whatever their numbers are. An action
+    is the next latent; the last one is the picture, in [-1, 1]. See data.chain for the layout of observations and
+    worlds.pictures for the rewards: compressibility, incompressibility, log_probability, brightness.
+    """
+
+    def __init__(self, *, reward: str = "compressibility", steps: int = 20, seed: int = 0) -> None:
+        if reward not in pictures.REWARDS:
+            raise UsageError(f"there is no reward {reward!r}; {nearest(reward, pictures.REWARDS)}")
+        if steps < 1:
+            raise UsageError(f"a picture takes at least one step, not {steps}")
+        self.chain, self.seed = Chain(SIZE, steps, CLASSES), seed
+        self.reward = pictures.REWARDS[reward]
+        self.observation, self.action = self.chain.spaces()
+        self._shown = np.zeros((0, self.chain.width), np.float32)  # by lane; no steps left: nothing runs there
+
+    @property
+    def kind(self) -> str:
+        return "denoise"
+
+    def task(self, index: int, split: Split) -> Task:
+        label = index % CLASSES
+        return Task(index, split, category=str(label), payload={"label": label})
+
+    def reset(self, tasks: Sequence[Task], lanes: Sequence[int]) -> NDArray[np.float32]:
+        size = max(len(self._shown), max(lanes) + 1)
+        self._shown = np.concatenate([self._shown, np.zeros((size - len(self._shown), self.chain.width), np.float32)])
+        seen: Counter[tuple[Split, int]] = Counter()
+        for task, lane in zip(tasks, lanes, strict=True):
+            name = (task.split, task.key)
+            drawn = Streams(self.seed).generator(f"latent {task.split}", task.key, seen[name])
+            seen[name] += 1
+            self._shown[lane, :SIZE] = drawn.standard_normal(SIZE, dtype=np.float32)
+            self._shown[lane, SIZE:] = self.chain.steps, task.payload["label"]
+        return self._shown[list(lanes)]
+
+    def step(self, actions: Any, lanes: Sequence[int]) -> Outcome:
+        """actions: the next latents [n, 64]. Raises ValueError for a lane where no picture is being drawn."""
+        every = list(lanes)
+        for lane in every:
+            if lane >= len(self._shown) or self.chain.left(self._shown[lane : lane + 1])[0] < 1:
+                raise ValueError(f"lane {lane} has no running episode: reset it first")
+        latent = np.array(actions, np.float32)
+        bad = ~np.isfinite(latent).all(1)
+        latent[bad] = 0
+        self._shown[every, :SIZE] = latent
+        self._shown[every, SIZE] -= 1
+        self._shown[np.array(every)[bad], SIZE] = 0
+        shown = self._shown[every]
+        done = (self.chain.left(shown) == 0) & ~bad
+        reward = np.zeros(len(every), np.float32)
+        if done.any():
+            reward[done] = self.reward(latent[done], self.chain.label(shown[done]).astype(np.int64))
+        reasons = {row: "a latent is not finite" for row in np.flatnonzero(bad).tolist()}
+        return Outcome(shown, reward, done, np.zeros_like(done), reasons)
+
+    def examples(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`count` real pictures [n, 64], drawn with replacement, and the observations [n, 66] that ask for them: no
+        latent, no steps left, the class."""
+        pixels, label = pictures.rows_for(judging=False)
+        rows = rng.integers(len(label), size=count)
+        asked = np.zeros((count, self.chain.width), np.float32)
+        asked[:, -1] = label[rows]
+        return pixels[rows], asked
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is being drawn, by lane."""
+        return {"shown": self._shown.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._shown = np.array(state["shown"], np.float32)
