@@ -14,6 +14,7 @@ from torch.nn import functional
 from pilotage.data.piece import UsageError
 from pilotage.policies.base import ActingPolicy, Minibatch
 from pilotage.policies.distributions import LOG_2PI
+from pilotage.policies.normalise import Normaliser
 
 
 class Ensemble(nn.Module):
@@ -56,14 +57,15 @@ def trunk(sizes: list[int]) -> nn.Sequential:
 class OffPolicyActor(ActingPolicy):
     """What actors with action critics share: bounds, critics, and their quantities.
 
-    Actions are kept in the world's units; critics see them scaled to [-1, 1]. Raises UsageError for spaces other than
-    Box.
+    Actions are kept in the world's units; critics see them scaled to [-1, 1]. With `normalise`, observations are
+    standardised as (x - mean) / (deviation + 1e-3). Raises UsageError for spaces other than Box.
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"q", "actor_q", "actor_action"})
     critic: Ensemble
+    normaliser: Normaliser | None
 
-    def _spaces(self, observation: Any, action: Any) -> tuple[int, int]:
+    def _spaces(self, observation: Any, action: Any, normalise: bool = False) -> tuple[int, int]:
         for what, space in (("observations", observation), ("actions", action)):
             if type(space).__name__ != "Box":
                 raise UsageError(f"this policy takes Box {what}; this world has {type(space).__name__}")
@@ -74,13 +76,19 @@ class OffPolicyActor(ActingPolicy):
         self.register_buffer("scale", (high - low) / 2, persistent=False)
         self.centre: Tensor
         self.scale: Tensor
-        self.width = len(low)
-        return int(np.prod(observation.shape)), len(low)
+        self.width, inputs = len(low), int(np.prod(observation.shape))
+        self.normaliser = Normaliser(inputs, limit=math.inf, eps=1e-3) if normalise else None
+        return inputs, len(low)
 
     def features(self, observation: Any) -> Tensor:
         """[n, inputs] float32."""
         found = torch.as_tensor(observation)
-        return found.reshape(len(found), -1).float()
+        found = found.reshape(len(found), -1).float()
+        return found if self.normaliser is None else self.normaliser(found)
+
+    def observe(self, observations: Tensor) -> None:
+        if self.normaliser is not None:
+            self.normaliser.observe(observations.reshape(len(observations), -1).float())
 
     def to_unit(self, action: Tensor) -> Tensor:
         """Actions of the world, scaled to [-1, 1]."""
@@ -121,10 +129,11 @@ class SquashedActor(OffPolicyActor):
         temperature: float = 1.0,
         state_value: bool = False,
         log_std_range: tuple[float, float] = (-20.0, 2.0),
+        normalise: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        inputs, width = self._spaces(observation, action)
+        inputs, width = self._spaces(observation, action, normalise)
         self.log_std_range = log_std_range
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -206,10 +215,11 @@ class DeterministicActor(OffPolicyActor):
         critics: int = 2,
         layer_norm: bool = False,
         exploration: float = 0.1,
+        normalise: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        inputs, width = self._spaces(observation, action)
+        inputs, width = self._spaces(observation, action, normalise)
         self.exploration = exploration
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -149,13 +149,13 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
 
 def _check_rewards(recipe: Recipe, batch: Batch, step: int) -> None:
     if "reward" in batch and not bool(torch.isfinite(batch["reward"][batch.spread(batch.valid)]).all()):
-        raise RunStopped(f"a reward of step {step} is not finite")
+        raise RunStopped(f"a reward of step {step + 1} is not finite")
     invalid = 1 - float(batch.valid.float().mean())
     if invalid > recipe.limits.invalid:
         reasons = [reason for reason in batch.notes.get("reason", ()) if reason]
         said = f", for instance: {reasons[0]}" if reasons else ""
         raise RunStopped(
-            f"{invalid:.0%} of the episodes of step {step} are invalid (limit {recipe.limits.invalid:.0%}){said}"
+            f"{invalid:.0%} of the episodes of step {step + 1} are invalid (limit {recipe.limits.invalid:.0%}){said}"
         )
 
 
@@ -163,7 +163,7 @@ def _check_mismatch(recipe: Recipe, learnt: Mapping[str, float], step: int) -> N
     found = learnt.get("mismatch/kl", 0.0)
     if not found <= recipe.limits.mismatch:  # so that NaN stops it too
         raise RunStopped(
-            f"sampler and trainer disagree at step {step}: KL {found:.3g} of their log-probs is above "
+            f"sampler and trainer disagree at step {step + 1}: KL {found:.3g} of their log-probs is above "
             f"{recipe.limits.mismatch:g} (limits.mismatch)"
         )
 
