@@ -81,14 +81,13 @@ class Digits(World):
         reasons = {row: "a latent is not finite" for row in np.flatnonzero(bad).tolist()}
         return Outcome(shown, reward, done, np.zeros_like(done), reasons)
 
-    def examples(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """`count` real pictures [n, 64], drawn with replacement, and the observations [n, 66] that ask for them: no
-        latent, no steps left, the class."""
+    def examples(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """All real pictures to learn from [n, 64], and the observations [n, 66] that ask for them: no latent, no steps
+        left, the class."""
         pixels, label = pictures.rows_for(judging=False)
-        rows = rng.integers(len(label), size=count)
-        asked = np.zeros((count, self.chain.width), np.float32)
-        asked[:, -1] = label[rows]
-        return pixels[rows], asked
+        asked = np.zeros((len(label), self.chain.width), np.float32)
+        asked[:, -1] = label
+        return asked, pixels
 
     def state_dict(self) -> dict[str, Any]:
         """What is being drawn, by lane."""
