@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from pilotage import api
+from pilotage.data import dataset
 from pilotage.data.batch import Batch, from_episodes
 from pilotage.policies.base import Minibatch
 from pilotage.run import checkpoint
@@ -82,11 +84,50 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     return api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
 
 
-def control_recipe(name: str, world: str = "gym:CartPole-v1", seed: int = 0, **more: Any) -> Recipe:
+def control_recipe(name: str, world: str | None = "gym:CartPole-v1", seed: int = 0, **more: Any) -> Recipe:
     """A method on a control world, tiny: episodes of at most 12 actions, or 2 lanes of windows of 16."""
     settings = {**SMALL, **SMALL_MLP, "evaluation.max_steps": 12, **more.pop("settings", {})}
     made = api.recipe(name, world, seed=seed, settings=settings, **more)
     return smaller(made, settings)
+
+
+def logged_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
+    """An offline method on the tiny data set, tiny: three batches of 16 decisions a step."""
+    return control_recipe(name, None, seed, settings={"store.data": tiny_data(), **more.pop("settings", {})}, **more)
+
+
+def tiny_data() -> str:
+    """The name of a data set of seven episodes of Pendulum's shape, made if it is not there."""
+    name = "tiny/pendulum-v0"
+    if name not in dataset.names():
+        spaces = {"observation": dataset.space_of(torch.empty(0), Box(-8, 8, (3,))),
+                  "action": dataset.space_of(torch.empty(0), Box(-2, 2, (1,)))}  # fmt: skip
+        about = dataset.About(name, "gym:Pendulum-v1", spaces=spaces, random_return=-10.0, expert_return=0.0)
+        dataset.save(tiny_record(), about)
+    return name
+
+
+def tiny_record() -> Batch:
+    """Seven episodes of 4 to 10 decisions: three numbers observed, one acted, rewards below 0."""
+    lengths = torch.arange(4, 11)
+    count, rows, make = len(lengths), int(lengths.sum()), torch.Generator().manual_seed(0)
+    ended = torch.arange(count) % 2 == 0
+    return Batch(
+        torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]),
+        {
+            "observation": torch.randn(rows, 3, generator=make),
+            "action": torch.rand(rows, 1, generator=make) * 4 - 2,
+            "reward": -torch.rand(rows, generator=make),
+        },
+        {
+            "group": torch.arange(count),
+            "task": torch.arange(count),
+            "terminated": ended,
+            "truncated": ~ended,
+            "valid": torch.ones(count, dtype=torch.bool),
+            "final_observation": torch.randn(count, 3, generator=make),
+        },
+    )
 
 
 def table_recipe(name: str, world: str = "finite:river-swim", seed: int = 0, **more: Any) -> Recipe:
@@ -101,6 +142,7 @@ def smaller(recipe: Recipe, keep: Mapping[str, Any]) -> Recipe:
         "Episodes": {**SMALL_GROUPS, "rollout.max_steps": 12},
         "Window": {"rollout.lanes": 2, "rollout.steps": 16},
         "Stored": {"rollout.episodes": 4},
+        "Idle": {"store.batches_per_step": 3},
     }
     replay = {"rollout.random_decisions": 8, "store.start_after": 8, "store.decisions_per_batch": 16}
     sizes = {**kinds[recipe.rollout.use.partition(":")[2]], **replay}

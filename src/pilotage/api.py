@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage import explain
+from pilotage.data import dataset
 from pilotage.data.piece import Piece, UsageError
 from pilotage.gallery.report import write_comparison
 from pilotage.methods.method import check_applies, methods, stacked, usual_policy
@@ -35,7 +36,7 @@ USUAL = {"text": "lm", "denoise": "denoiser"}  # policies of worlds of a kind; m
 
 def recipe(
     name: str,
-    world: str | type | Piece = DEFAULT_WORLD,
+    world: str | type | Piece | None = None,
     policy: str | type | Piece | None = None,
     *,
     seed: int = 0,
@@ -45,9 +46,12 @@ def recipe(
     """The recipe of a method, or of a stack `one+two`, on a world with a policy.
 
     settings: values at dotted paths (shorter where unique): `{"policy.hidden": (32, 32), "learning_rate": 1e-3}`.
-    Those of world and policy are set before the method is applied, since defaults depend on them. Raises UsageError.
+    Those of world and policy are set before the method is applied, since defaults depend on them. Without a world it is
+    that of the data (`store.data`), else reasoning:chain_sum. Raises UsageError.
     """
     asked = dict(settings or {})
+    if world is None:
+        world = usual_world(asked.get("store.data"))
     if steps is not None:
         asked["steps"] = steps
     world_piece = apply(_piece_of(world, registry.resolve), "world", asked)
@@ -60,12 +64,25 @@ def recipe(
         found = _composed(name, apply(world_piece, "world", again), policy_piece, seed, again)
     for path, value in asked.items():
         found = set_path(found, path, value)
+    held = found.store.defaults()
+    if held.get("data") and held.get("digest") == "":  # the recipe says which data, not only what they are called
+        found = found.vary("data", {"store.digest": dataset.load_digest(held["data"])})
     return found
+
+
+def usual_world(name: str | None) -> str:
+    """The world of a data set, or the one taken where nothing is said. Raises UsageError."""
+    if name is None:
+        return DEFAULT_WORLD
+    found = dataset.describe(name)
+    if not found.world:
+        raise UsageError(f"the data set {found.name} does not say which world it is from: name it with --world")
+    return found.world
 
 
 def recipe_where_it_applies(
     name: str,
-    world: str | type | Piece,
+    world: str | type | Piece | None,
     policy: str | type | Piece | None,
     *,
     seed: int,
@@ -131,7 +148,7 @@ class Run:
         found = checkpoint.latest(self.folder)
         if found is None:
             raise UsageError(f"{self.folder} has no checkpoint yet")
-        parts = assemble(self.recipe)
+        parts = assemble(self.recipe, fill=False)
         parts.load_state_dict(checkpoint.load(found)[1]["parts"])
         return parts
 
@@ -152,7 +169,7 @@ class Run:
 
 def train(
     name: str | Recipe,
-    world: str | type | Piece = DEFAULT_WORLD,
+    world: str | type | Piece | None = None,
     policy: str | type | Piece | None = None,
     *,
     seed: int = 0,
@@ -202,7 +219,7 @@ class Compared:
 
 def compare(
     *names: str | Recipe,
-    world: str | type | Piece = DEFAULT_WORLD,
+    world: str | type | Piece | None = None,
     policy: str | type | Piece | None = None,
     seeds: int = 3,
     steps: int | None = None,
@@ -241,7 +258,7 @@ def compare(
 
 def _arms(
     names: Sequence[str | Recipe],
-    world: str | type | Piece,
+    world: str | type | Piece | None,
     policy: str | type | Piece | None,
     seeds: int,
     steps: int | None,

@@ -200,12 +200,23 @@ def _sampling(recipe: Recipe, action: Any) -> Iterator[str]:
         ),
         rollouts.replicas.Replicas: (f"plays {total} episode{'s' if total > 1 else ''} of every replica", 0),
         rollouts.demonstrations.Demonstrations: (f"reads {prompts} worked solutions; nothing is sampled", 0),
+        rollouts.idle.Idle: (_drawing(recipe), 0),
         rollouts.stored.Stored: (f"reads {prompts} recorded episodes; nothing is sampled", 0),
     }
     said, decisions = known.get(plan, (f"samples with {shown(recipe.rollout)}", 0))
     yield f"Each step {said}."
     bound = f", at most {_number(decisions * recipe.steps)} decisions" if decisions else ""
     yield f"The run has {_number(recipe.steps)} steps{bound}."
+
+
+def _drawing(recipe: Recipe) -> str:
+    """What a step takes from a store that is full from the start."""
+    store = recipe.store.defaults()
+    named = "the world's examples" if "data" not in store else store["data"] or "a data set that --data names"
+    return (
+        f"plays nothing, and draws {store.get('batches_per_step', 0)} batches of "
+        f"{store.get('decisions_per_batch', 0)} decisions from {named}"
+    )
 
 
 def _optimising(name: str, term: Term, recipe: Recipe, policy: Policy) -> str:
@@ -223,9 +234,10 @@ def _optimising(name: str, term: Term, recipe: Recipe, policy: Policy) -> str:
         steps = f"{passes} in minibatches of about {_number(term.minibatch_decisions)} decisions"
     else:
         each = term.epochs * term.minibatches
+        batches = recipe.steps * recipe.store.defaults().get("batches_per_step", 1)
         steps = (
             f"{passes} of {term.minibatches} minibatch{'es' if term.minibatches > 1 else ''}: {each} optimiser "
-            f"step{'s' if each > 1 else ''} a batch, at most {_number(each * recipe.steps)} in the run"
+            f"step{'s' if each > 1 else ''} a batch, at most {_number(each * batches)} in the run"
         )
     clip = f"gradient norm at most {term.max_grad_norm:g}" if term.max_grad_norm else "gradient not clipped"
     return (

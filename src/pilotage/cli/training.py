@@ -29,6 +29,7 @@ def train(
     name: str,
     world: str | None,
     policy: str | None,
+    data: str | None,
     seed: int | None,
     steps: int | None,
     settings: tuple[str, ...],
@@ -41,7 +42,7 @@ def train(
     \b
     Example:  pilotage train grpo --world reasoning:chain_sum --seed 1 --set learning_rate=1e-3
     """
-    asked = options.asked_for(world, policy, seed, steps, settings, config)
+    asked = options.asked_for(world, policy, data, seed, steps, settings, config)
     folder = out or unused(Path("runs") / f"{name}-{slug(asked.world)}-seed{asked.seed}")
     from pilotage.run.log import refuse_used
 

@@ -123,9 +123,10 @@ def check_applies(name: str, kind: str) -> None:
 
 
 def usual_policy(name: str) -> str:
-    """The policy that a stack's members or what they stand on name, nearest first; empty where none does."""
-    lines = [reversed(lineage(slug)) for slug in split_names(name)]
-    return next((one.policy for line in lines for one in line if one.policy), "")
+    """The policy that a stack's members name, else what they stand on, nearest first; empty where none does."""
+    lines = [lineage(slug)[::-1] for slug in split_names(name)]
+    named = [one for line in lines for one in line[:1]] + [one for line in lines for one in line[1:]]
+    return next((one.policy for one in named if one.policy), "")
 
 
 def split_names(name: str) -> list[str]:

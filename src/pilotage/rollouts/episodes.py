@@ -12,7 +12,7 @@ from pilotage.data.batch import Batch, Stop, from_episodes
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import ActingPolicy, Policy
-from pilotage.rollouts.base import NextTask, Rollout, to_world
+from pilotage.rollouts.base import NextTask, Rollout, begin, memory_aside, moves, to_world
 from pilotage.worlds.base import World
 
 BLOCK = 64  # steps for which random numbers are drawn at a time
@@ -39,18 +39,33 @@ class Episodes(Rollout):
         """The groups of these tasks, `samples` episodes each."""
         if not isinstance(policy, ActingPolicy):
             raise TypeError("the episodes rollout needs a policy whose move is one action")
+        with memory_aside(policy):
+            return self._play(policy, world, tasks, samples, streams, stream, step)
+
+    def _play(
+        self,
+        policy: ActingPolicy,
+        world: World,
+        tasks: list[Task],
+        samples: int,
+        streams: Streams,
+        stream: str,
+        step: int,
+    ) -> Batch:
         rows = len(tasks) * samples
         spread = [task for task in tasks for _ in range(samples)]
         parts: list[list[tuple[Any, Tensor, Tensor, float]]] = [[] for _ in range(rows)]
         ends: list[tuple[Stop, Any, str]] = [(Stop.LENGTH, None, "")] * rows
         live = np.arange(rows)
         observation = np.array(world.reset(spread, live.tolist()))
+        begin(policy, live.tolist())
         noise = torch.empty(0)
         for t in range(self.max_steps):
             if t % BLOCK == 0:
                 noise = policy.noise(streams.generator(stream, step, t // BLOCK), rows, BLOCK)
-            action, logp = policy.act(observation, noise[t % BLOCK][torch.from_numpy(live)], self.greedy)
-            outcome = world.step(to_world(action), live.tolist())
+            lanes = live.tolist()
+            action, logp = moves(policy, observation, noise[t % BLOCK][torch.from_numpy(live)], lanes, self.greedy)
+            outcome = world.step(to_world(action), lanes)
             for i, row in enumerate(live.tolist()):
                 parts[row].append((observation[i], action[i], logp[i], float(outcome.reward[i])))
             following = np.array(outcome.observation)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
-from pilotage.policies.base import Policy
+from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.policies.table import Table
 from pilotage.rollouts.episodes import Episodes
 from pilotage.rollouts.messages import Messages
@@ -58,7 +58,7 @@ class Evaluator:
         settings, world = self.settings, self._world()
         tasks = self.tasks = self.tasks or distinct(world, settings.tasks)
         streams = Streams(self.recipe.seed)
-        if policy.needs_past:
+        if isinstance(policy, SpeakingPolicy):
             talk = Messages(temperature=settings.temperature)
             return talk.converse(policy, world, tasks, settings.samples, streams, "evaluate", step)
         acting = Episodes(max_steps=settings.max_steps, greedy=settings.greedy)

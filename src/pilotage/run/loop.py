@@ -129,10 +129,11 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     )  # fmt: skip
     rolled = time.perf_counter()
     raw = batch
-    _check_rewards(recipe, raw, step)
-    batch = parts.credited(batch, progress)
-    parts.sampler.observe(batch)
-    parts.store.add(batch)
+    if len(raw):  # a plan that plays nothing leaves nothing to credit: the store is full
+        _check_rewards(recipe, raw, step)
+        batch = parts.credited(batch, progress)
+        parts.sampler.observe(batch)
+        parts.store.add(batch)
     updates = [
         parts.learner.update(parts.draw(drawn, progress, step, index), step, progress)
         for index, drawn in enumerate(parts.store.batches(parts.streams, step))
@@ -144,7 +145,8 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     ended = time.perf_counter()
     counters.add(raw, ended - began)
     seconds = {"seconds/rollout": rolled - began, "seconds/learn": ended - rolled}
-    return {**summarise(raw), "train/kept": len(batch) / max(len(raw), 1), **learnt, **counters.metrics(), **seconds}
+    played = {**summarise(raw), "train/kept": len(batch) / len(raw)} if len(raw) else parts.facts
+    return {**played, **learnt, **counters.metrics(), **seconds}
 
 
 def _check_rewards(recipe: Recipe, batch: Batch, step: int) -> None:

@@ -10,16 +10,16 @@ import fcntl
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pilotage.data.batch import Batch
+from pilotage.data.folders import cache_folder
 from pilotage.data.piece import UsageError
 from pilotage.learn.learner import RunStopped
-from pilotage.policies.base import Policy
+from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.episodes import Episodes
 from pilotage.rollouts.messages import Messages
 from pilotage.rollouts.stored import Stored
@@ -28,11 +28,6 @@ from pilotage.run.assemble import Parts, assemble
 from pilotage.run.recipe import Recipe
 
 Train = Callable[[Recipe, Path], object]  # goes on with what is in the folder
-
-
-def cache_folder() -> Path:
-    """Where things made once are kept: $PILOTAGE_CACHE, else ~/.cache/pilotage."""
-    return Path(os.environ.get("PILOTAGE_CACHE") or Path.home() / ".cache" / "pilotage")
 
 
 def start_folder(start: Recipe) -> Path:
@@ -110,7 +105,11 @@ def _recorded(data: Recipe, plan: Stored) -> Batch:
 def _play(parts: Parts, episodes: int) -> Batch:
     """One episode on each of the first training tasks."""
     tasks = [parts.sampler.next() for _ in range(episodes)]
-    plan = Messages() if parts.policy.needs_past else Episodes(max_steps=parts.recipe.evaluation.max_steps)
+    plan = (
+        Messages()
+        if isinstance(parts.policy, SpeakingPolicy)
+        else Episodes(max_steps=parts.recipe.evaluation.max_steps)
+    )
     play = plan.converse if isinstance(plan, Messages) else plan.play
     return play(parts.policy, parts.world, tasks, 1, parts.streams, "record", 0)
 
