@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import control_recipe, differing, final_state, logged_recipe, metrics, table_recipe, text_recipe
+from helpers import (
+    chain_recipe,
+    control_recipe,
+    differing,
+    final_state,
+    logged_recipe,
+    metrics,
+    table_recipe,
+    text_recipe,
+)
 from pilotage import api
 from pilotage.data.piece import UsageError
 from pilotage.methods.method import Method, find, lineage, methods
@@ -48,10 +57,14 @@ def logged(slug: str) -> Recipe:
     return logged_recipe(slug, settings=SHORT)
 
 
+def chains(slug: str) -> Recipe:
+    return chain_recipe(slug, settings=SHORT)
+
+
 WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": logged, "rounds": rounds,
-          "tables": tables}  # fmt: skip
+          "tables": tables, "chains": chains}  # fmt: skip
 KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
-         "tables": "finite"}  # fmt: skip
+         "tables": "finite", "chains": "denoise"}  # fmt: skip
 
 
 def learns_from_a_log(method: Method) -> bool:
@@ -183,6 +196,7 @@ def test_its_parameters_move(slug, world, tmp_path):
               "torques": lambda: torques(slug),
               "logged": lambda: logged(slug),
               "rounds": lambda: rounds(slug),
+              "chains": lambda: chains(slug),
               "tables": lambda: table_recipe(slug, settings={"steps": 12, "world.horizon": 2})}  # fmt: skip
     recipe = worlds[world]()
     parts = assemble(recipe)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import control_recipe, metrics, table_recipe, text_recipe
+from helpers import chain_recipe, control_recipe, metrics, table_recipe, text_recipe
 from pilotage import api
 from pilotage.methods.method import methods
 
@@ -26,13 +26,14 @@ WORLDS = {
     "box": lambda slug: control_recipe(slug, "gym:Pendulum-v1", settings=FIVE),
     "bandit": lambda slug: api.recipe(slug, "bandit:logistic", settings={**FIVE, "prompts_per_step": 200}),
     "finite": lambda slug: table_recipe(slug, "finite:frozen-lake", settings=FIVE),
+    "denoise": lambda slug: chain_recipe(slug, settings=FIVE),
 }
 # one kind of actions is enough, but for methods that take no other
 PAIRS = [
     (slug, world)
     for slug, method in sorted(methods().items())
     for world in WORLDS
-    if world in method.worlds and (world != "box" or "discrete" not in method.worlds)
+    if world in method.worlds and (world not in ("box", "denoise") or "discrete" not in method.worlds)
 ]
 
 

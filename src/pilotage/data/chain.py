@@ -25,17 +25,10 @@ class Chain:
         """Numbers in an observation."""
         return self.size + 2
 
-    def spaces(self) -> tuple[Any, Any]:
-        """The observation and the action space: gymnasium boxes, whose bounds say all there is to know."""
-        from gymnasium import spaces
-
-        high = np.array([np.inf] * self.size + [self.steps, self.labels - 1], np.float32)
-        low = np.array([-np.inf] * self.size + [0, 0], np.float32)
-        return spaces.Box(low, high, dtype=np.float32), spaces.Box(-np.inf, np.inf, (self.size,), np.float32)
-
     @staticmethod
     def of(observation: Any, action: Any) -> Chain:
-        """What `spaces` was made from. Raises UsageError for spaces that are not those of a chain."""
+        """The chain that these spaces are of: boxes of observations and of latents, whose bounds say all there is to
+        know. Raises UsageError for other spaces."""
         shape, inner = getattr(observation, "shape", None), getattr(action, "shape", None)
         if not shape or not inner or len(shape) != 1 or len(inner) != 1 or shape[0] != inner[0] + 2:
             raise UsageError(

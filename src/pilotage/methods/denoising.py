@@ -3,7 +3,8 @@
     L = mean over entries of (ε - ε_θ(√ᾱ_k x + √(1 - ᾱ_k) ε, k, c))²,   k uniform over the levels, ε ~ N(0, I)
 
 Ho et al. 2020, arXiv 2006.11239, with labels left out of a tenth of the examples for classifier-free guidance (Ho &
-Salimans 2022, arXiv 2207.12598). Pictures are drawn with replacement; the world's classifier for judging never sees them.
+Salimans 2022, arXiv 2207.12598). Pictures are drawn with replacement; those that the world's judge knows are not among
+them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ def denoising(base: Recipe) -> Mapping[str, Any]:
         "store": piece(data.examples.Examples),
         "drawn": {"noise": piece(credit.noised.noised)},
         "terms.policy.objectives.policy": Objective(piece(losses.denoise.denoising_error)),
-        "terms.policy.parameters": "",
         "terms.policy.optimiser.learning_rate": rate_of(base.policy, "imitation_rate"),
         "terms.policy.schedule": piece(learn.schedules.cosine, final=0.05, warmup=0.05),
         "samples_per_prompt": 1,

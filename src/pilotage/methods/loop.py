@@ -3,11 +3,11 @@
     L = -mean min(ρ_t A, clip(ρ_t, 1±0.2) A),   A_i = R_i - (1/(K-1)) Σ_{j ≠ i} R_j,   K = 4
 
 Gupta et al. 2025, arXiv 2503.00897. It is RLOO that may use its samples more than once, and DDPO without running
-statistics: no deviation, no clamp, no KL. Reward comes at the end, and every step of a chain gets its advantage. Loss and
-credit are those of language. As in DDPO, four optimiser steps a batch; log-densities are summed over a picture's 64
-entries and clipped at 0.2, where DDPO's released code takes the mean over 16,384 and 1e-4 (`policy.logp=mean`). Denoising
-steps are shuffled into minibatches independently of each other. No code of the authors' is known; settings that the
-paper's abstract leaves open are DDPO's.
+statistics: no deviation, no clamp, no KL. Reward comes at the end, and every step of a chain gets its advantage. Loss
+and credit are those of language. As in DDPO, four optimiser steps a batch, and denoising steps are shuffled into
+minibatches independently of each other. Log-densities are summed over a picture's 64 entries and clipped at 0.2, where
+DDPO's released code takes the mean over 16,384 and 1e-4 (`policy.logp=mean`). No code of the authors' is known; where
+the paper's abstract leaves a setting open, it is DDPO's.
 """
 
 from __future__ import annotations

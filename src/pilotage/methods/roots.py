@@ -63,10 +63,14 @@ def warm_start(base: Recipe) -> Recipe:
     """Supervised training on what the world shows. One start serves all seeds, as a published base model would.
 
     Texts: its worked solutions, half of them wrong where the world can err: a model that is right about as often as not
-    has something to learn. Pictures: its examples.
+    has something to learn. Pictures: its examples, whatever is rewarded later.
     """
     from pilotage.methods.method import stacked  # which finds methods that are built on roots
 
     if "wrong_share" in base.world.defaults():
         base = replace(base, world=base.world.having(wrong_share=0.5))
-    return stacked("sft" if speaks(base) else "denoising", replace(base, seed=0, evaluation=replace(base.evaluation, every=200)))
+    if not speaks(base):
+        apart = {name: value for name, value in base.world.settings.items() if name != "reward"}
+        base = replace(base, world=replace(base.world, settings=apart))
+    slug = "sft" if speaks(base) else "denoising"
+    return stacked(slug, replace(base, seed=0, evaluation=replace(base.evaluation, every=200)))

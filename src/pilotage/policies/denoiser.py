@@ -79,7 +79,9 @@ class Denoiser(ActingPolicy):
         if least_std is not None:
             table[:, 2].clamp_(min=least_std)
         if not bool((table[1:, 2] > 0).any()):
-            raise UsageError("no denoising step has a density: eta is above 0 and there are two steps, or set least_std")
+            raise UsageError(
+                "no denoising step has a density: eta is above 0 and there are two steps, or set least_std"
+            )
         self._level = torch.tensor([0, *reversed(levels)])
         self._moves = table.float()
 

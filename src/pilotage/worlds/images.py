@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pilotage.data.chain import Chain
@@ -20,6 +21,13 @@ from pilotage.worlds import pictures
 from pilotage.worlds.base import Outcome, World
 
 CLASSES, SIZE = 10, 64
+
+
+def spaces_of(chain: Chain) -> tuple[spaces.Box, spaces.Box]:
+    """The observation and the action space of a chain."""
+    high = np.array([np.inf] * chain.size + [chain.steps, chain.labels - 1], np.float32)
+    low = np.array([-np.inf] * chain.size + [0, 0], np.float32)
+    return spaces.Box(low, high, dtype=np.float32), spaces.Box(-np.inf, np.inf, (chain.size,), np.float32)
 
 
 class Digits(World):
@@ -38,7 +46,7 @@ class Digits(World):
             raise UsageError(f"a picture takes at least one step, not {steps}")
         self.chain, self.seed = Chain(SIZE, steps, CLASSES), seed
         self.reward = pictures.REWARDS[reward]
-        self.observation, self.action = self.chain.spaces()
+        self.observation, self.action = spaces_of(self.chain)
         self._shown = np.zeros((0, self.chain.width), np.float32)  # by lane; no steps left: nothing runs there
 
     @property
@@ -78,7 +86,7 @@ class Digits(World):
         reward = np.zeros(len(every), np.float32)
         if done.any():
             reward[done] = self.reward(latent[done], self.chain.label(shown[done]).astype(np.int64))
-        reasons = {row: "a latent is not finite" for row in np.flatnonzero(bad).tolist()}
+        reasons = dict.fromkeys(np.flatnonzero(bad).tolist(), "a latent is not finite")
         return Outcome(shown, reward, done, np.zeros_like(done), reasons)
 
     def examples(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
