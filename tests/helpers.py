@@ -14,6 +14,7 @@ from pilotage import api
 from pilotage.credit.returns import score
 from pilotage.data import dataset
 from pilotage.data.batch import Batch, from_episodes
+from pilotage.methods.method import Method
 from pilotage.policies.base import Minibatch, Policy
 from pilotage.run import checkpoint
 from pilotage.run.log import read_metrics
@@ -95,6 +96,11 @@ def control_recipe(name: str, world: str | None = "gym:CartPole-v1", seed: int =
 def logged_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     """An offline method on the tiny data set, tiny: three batches of 16 decisions a step."""
     return control_recipe(name, None, seed, settings={"store.data": tiny_data(), **more.pop("settings", {})}, **more)
+
+
+def learns_from_a_log(method: Method) -> bool:
+    """Whether its store is full from the start."""
+    return "box" in method.worlds and hasattr(api.recipe(method.slug, "gym:Pendulum-v1").store.target, "fill")
 
 
 def tiny_data() -> str:

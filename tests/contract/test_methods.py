@@ -12,6 +12,7 @@ from helpers import (
     control_recipe,
     differing,
     final_state,
+    learns_from_a_log,
     logged_recipe,
     metrics,
     table_recipe,
@@ -65,11 +66,6 @@ WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": lo
           "tables": tables, "chains": chains}  # fmt: skip
 KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
          "tables": "finite", "chains": "denoise"}  # fmt: skip
-
-
-def learns_from_a_log(method: Method) -> bool:
-    """Whether its store is full from the start."""
-    return "box" in method.worlds and hasattr(api.recipe(method.slug, "gym:Pendulum-v1").store.target, "fill")
 
 
 def applicable(method: Method) -> list[str]:

@@ -32,6 +32,24 @@ KINDS = (
         "deterministic",
     ),
     Kind(
+        "gaussian",
+        "pilotage.policies.gaussian:GaussianActor",
+        "a Gaussian actor with action and state critics, for learning offline by weighted cloning",
+        "gaussian",
+    ),
+    Kind(
+        "conservative",
+        "pilotage.policies.conservative:ConservativeActor",
+        "squashed, with critics that are asked about actions outside the data",
+        "conservative",
+    ),
+    Kind(
+        "projected",
+        "pilotage.policies.projected:ProjectedActor",
+        "deterministic, with a state critic and a model of good logged actions",
+        "projected",
+    ),
+    Kind(
         "bandit",
         "pilotage.policies.bandit:BanditPolicy",
         "an oracle that scores actions, and a rule that explores",
