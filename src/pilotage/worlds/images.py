@@ -35,8 +35,9 @@ class Digits(World):
 
     A task is a class to draw (task i wants class i mod 10). Each lane has its own first latent, standard normal: the
     first lane of a task in a `reset` gets the task's first, the next its second, whatever their numbers are. An action
-    is the next latent; the last one is the picture, in [-1, 1]. See data.chain for the layout of observations and
-    worlds.pictures for the rewards: compressibility, incompressibility, log_probability, brightness.
+    is the next latent; the last one is the picture, in [-1, 1]. It is a success if a judge that has no part in the
+    reward takes it for the class that was wanted. See data.chain for the layout of observations and worlds.pictures for
+    the rewards: compressibility, incompressibility, log_probability, brightness.
     """
 
     def __init__(self, *, reward: str = "compressibility", steps: int = 20, seed: int = 0) -> None:
@@ -83,11 +84,13 @@ class Digits(World):
         self._shown[np.array(every)[bad], SIZE] = 0
         shown = self._shown[every]
         done = (self.chain.left(shown) == 0) & ~bad
-        reward = np.zeros(len(every), np.float32)
+        reward, success = np.zeros(len(every), np.float32), np.zeros(len(every), np.bool_)
         if done.any():
-            reward[done] = self.reward(latent[done], self.chain.label(shown[done]).astype(np.int64))
+            wanted = self.chain.label(shown[done]).astype(np.int64)
+            reward[done] = self.reward(latent[done], wanted)
+            success[done] = pictures.recognised(latent[done], wanted)
         reasons = dict.fromkeys(np.flatnonzero(bad).tolist(), "a latent is not finite")
-        return Outcome(shown, reward, done, np.zeros_like(done), reasons)
+        return Outcome(shown, reward, done, np.zeros_like(done), reasons, success)
 
     def examples(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """All real pictures to learn from [n, 64], and the observations [n, 66] that ask for them: no latent, no steps
