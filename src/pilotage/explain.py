@@ -206,7 +206,9 @@ def _sampling(recipe: Recipe, action: Any) -> Iterator[str]:
     said, decisions = known.get(plan, (f"samples with {shown(recipe.rollout)}", 0))
     yield f"Each step {said}."
     bound = f", at most {_number(decisions * recipe.steps)} decisions" if decisions else ""
-    yield f"The run has {_number(recipe.steps)} steps{bound}."
+    yield (
+        f"The run has {_number(recipe.steps)} steps{bound}." if recipe.steps else "It takes none: the start is judged."
+    )
 
 
 def _drawing(recipe: Recipe) -> str:
@@ -252,7 +254,7 @@ def _rate(term: Term, steps: int) -> str:
     if not isinstance(rate, int | float):
         return "learning rate by the optimiser"
     schedule = term.schedule.bound()
-    values = [rate * float(schedule(progress=step / steps)) for step in range(steps)]
+    values = [rate * float(schedule(progress=step / steps)) for step in range(steps)] or [rate]
     first, last, top = values[0], values[-1], max(values)
     if max(values) == min(values):
         return f"learning rate {first:g} throughout"
