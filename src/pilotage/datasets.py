@@ -31,7 +31,7 @@ def make(
     expert: str | Path | None = None,
     expert_steps: int | None = None,
     show: bool = True,
-    told: logged.Told = lambda name, count: None,
+    told: logged.Told = lambda name, count, total: None,
 ) -> About:
     """Logs a data set of whole episodes and writes it under the name `out` (by default of world and quality).
 
