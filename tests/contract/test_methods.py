@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers import (
+    chain_recipe,
     control_recipe,
     differing,
     final_state,
@@ -57,10 +58,14 @@ def logged(slug: str) -> Recipe:
     return logged_recipe(slug, settings=SHORT)
 
 
+def chains(slug: str) -> Recipe:
+    return chain_recipe(slug, settings=SHORT)
+
+
 WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": logged, "rounds": rounds,
-          "tables": tables}  # fmt: skip
+          "tables": tables, "chains": chains}  # fmt: skip
 KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
-         "tables": "finite"}  # fmt: skip
+         "tables": "finite", "chains": "denoise"}  # fmt: skip
 
 
 def applicable(method: Method) -> list[str]:
@@ -187,6 +192,7 @@ def test_its_parameters_move(slug, world, tmp_path):
               "torques": lambda: torques(slug),
               "logged": lambda: logged(slug),
               "rounds": lambda: rounds(slug),
+              "chains": lambda: chains(slug),
               "tables": lambda: table_recipe(slug, settings={"steps": 12, "world.horizon": 2})}  # fmt: skip
     recipe = worlds[world]()
     parts = assemble(recipe)

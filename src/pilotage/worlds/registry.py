@@ -71,6 +71,13 @@ FAMILIES = (
         "gymnasium",
         "control",
     ),
+    Family(
+        "images",
+        "pictures drawn step by step by a denoiser, judged when they are done",
+        ("images:digits",),
+        "sklearn",
+        "images",
+    ),
     Family("tabular", "a tiny random problem whose values are known exactly", ("tabular",), "gymnasium", "control"),
 )
 
@@ -154,6 +161,12 @@ def _finite(name: str) -> Piece:
     return Piece(f"pilotage.worlds.finite:{FINITE[name]}")
 
 
+def _images(name: str) -> Piece:
+    if name != "digits":
+        raise UsageError(f"there is no world of images {name!r}; {nearest(name, ['digits'])}")
+    return Piece("pilotage.worlds.images:Digits")
+
+
 def _tabular(name: str) -> Piece:
     if name:
         raise UsageError(f"tabular takes no name, but settings; not {name!r}")
@@ -162,7 +175,7 @@ def _tabular(name: str) -> Piece:
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
     "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
-    "tabular": _tabular, "finite": _finite,
+    "tabular": _tabular, "finite": _finite, "images": _images,
 }  # fmt: skip
 
 
