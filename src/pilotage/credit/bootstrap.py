@@ -59,7 +59,7 @@ def smoothed_target(
     following = slow.features(batch["final_observation"])
     jitter = (smoothing * slow.noise(generator, batch.decisions, 1)[0]).clamp(-limit, limit)
     unit = (slow.to_unit(slow.chosen(following)) + jitter).clamp(-1, 1)
-    worth = slow.action_values(following, slow.to_world(unit)).min(-1).values
+    worth = slow.action_values(following, slow.to_world(unit)).amin(-1)
     return _bootstrapped(batch, worth, discount)
 
 
@@ -75,7 +75,7 @@ def least(values: Tensor, generator: np.random.Generator, subset: int | None) ->
     if subset is not None and subset < values.shape[1]:
         members = generator.choice(values.shape[1], size=subset, replace=False)
         values = values[:, torch.from_numpy(members)]
-    return values.min(-1).values
+    return values.amin(-1)
 
 
 def _bootstrapped(batch: Batch, worth: Tensor, discount: float) -> Batch:

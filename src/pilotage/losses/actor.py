@@ -35,9 +35,9 @@ def temperature(
     return Terms(-log_temperature * (actor_logp.detach() + goal), lambda: {"temperature": log_temperature.exp()})
 
 
-def deterministic_actor(actor_q: Tensor) -> Terms:
+def deterministic_actor(actor_first_q: Tensor) -> Terms:
     """-Q_1(s, π(s)), per decision [S]. Fujimoto et al. 2018."""
-    return Terms(-actor_q[:, 0])
+    return Terms(-actor_first_q)
 
 
 def soft_value_error(value: Tensor, actor_q: Tensor, actor_logp: Tensor, *, entropy_weight: float = 0.2) -> Terms:
@@ -58,7 +58,7 @@ def q_logarithm(logp: Tensor, order: float, floor: float = 1e-6) -> Tensor:
 
 
 def mirror_actor(
-    actor_q: Tensor,
+    actor_first_q: Tensor,
     actor_action: Tensor,
     actor_logp: Tensor,
     actor_mean: Tensor,
@@ -78,7 +78,7 @@ def mirror_actor(
     out and the loss is SAC's, but for Q_1 and the shrinkage. Tomar et al. 2020, section 4.2; released code.
     """
     now = q_logarithm(actor_logp, order)
-    loss = mirror_weight * now - actor_q[:, 0]
+    loss = mirror_weight * now - actor_first_q
     if entropy_weight != mirror_weight:
         previous = targets["previous"]
         before = previous.log_density(previous.features(rows["observation"]), actor_action)
