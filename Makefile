@@ -29,7 +29,8 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 run: $(VENV)/.run  ## set up, then the main job: NFT against GRPO on a reasoning task, three paired seeds
 	$(BIN)/pilotage compare nft grpo --world reasoning:chain_sum --seeds 3 --out runs/main --resume
 
-test: $(VENV)/.test  ## set up, then all tests
+test: $(VENV)/.test  ## set up (with a browser, where it can be had), then all tests
+	@.ci/browser
 	$(BIN)/python -m pytest -n 2 -m "not slow and not smollm2"
 
 check: $(VENV)/.test  ## style and types
@@ -37,9 +38,10 @@ check: $(VENV)/.test  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(BENCH)/.ready: benchmarks/requirements.txt pyproject.toml
+$(BENCH)/.ready: benchmarks/requirements.txt benchmarks/requirements-alone.txt pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements-alone.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 

@@ -82,17 +82,17 @@ def own(target: object) -> Piece:
 @pytest.mark.parametrize("name", ["reinforce", "grpo"])
 def test_a_loss_that_is_no_number(name, value, said, tmp_path):
     recipe = line(name, **{"credit.advantage": own(Sick).having(value=value)})
-    stops(recipe, tmp_path / "run", f"^the loss of term 'policy' is ({said}) at step {SICK_AT}$")
+    stops(recipe, tmp_path / "run", f"^the loss of term 'policy' is ({said}) at step {SICK_AT + 1}$")
 
 
 def test_a_gradient_that_is_no_number(tmp_path):
     recipe = line("reinforce", **{f"{OBJECTIVE}.loss": own(sick_loss)})
-    stops(recipe, tmp_path / "run", f"^the gradient of term 'policy' is nan at step {SICK_AT}$")
+    stops(recipe, tmp_path / "run", f"^the gradient of term 'policy' is nan at step {SICK_AT + 1}$")
 
 
 def test_the_term_that_is_named_is_the_one_at_fault(tmp_path):
     recipe = line("mdpo", **{"terms.value.objectives.value.loss": own(sick_value)})
-    stops(recipe, tmp_path / "run", f"^the loss of term 'value' is nan at step {SICK_AT}$")
+    stops(recipe, tmp_path / "run", f"^the loss of term 'value' is nan at step {SICK_AT + 1}$")
 
 
 def sick_value(value, rows, progress) -> Terms:
@@ -104,7 +104,7 @@ def sick_value(value, rows, progress) -> Terms:
 @pytest.mark.parametrize("name", ["reinforce", "ppo", "grpo", "nft"])
 def test_a_reward_that_is_no_number(name, poison, tmp_path):
     recipe = control_recipe(name, "toy_worlds:Line", settings={"world.poison": poison, "world.at": 2})
-    with pytest.raises(RunStopped, match=r"^a reward of step 0 is not finite$"):
+    with pytest.raises(RunStopped, match=r"^a reward of step 1 is not finite$"):
         # the first evaluation would meet it too: it judges, and does not learn
         api.train(recipe, out=tmp_path / "run")
     assert checkpoint.latest(tmp_path / "run") is None
@@ -112,7 +112,7 @@ def test_a_reward_that_is_no_number(name, poison, tmp_path):
 
 def test_sampler_and_trainer_disagree(tmp_path):
     recipe = line("grpo", **{"credit.advantage": own(disagreeing)})
-    message = rf"^sampler and trainer disagree at step {SICK_AT}: KL 0\.\d+ .* above 0\.01 \(limits\.mismatch\)$"
+    message = rf"^sampler and trainer disagree at step {SICK_AT + 1}: KL 0\.\d+ .* above 0\.01 \(limits\.mismatch\)$"
     stops(recipe, tmp_path / "run", message)
     tolerant = recipe.vary("test", {"limits": Limits(mismatch=1.0)})
     api.train(tolerant, out=tmp_path / "tolerant")
@@ -120,7 +120,7 @@ def test_sampler_and_trainer_disagree(tmp_path):
 
 def test_log_probs_that_are_no_numbers_stop_even_a_loss_that_does_not_use_them(tmp_path):
     recipe = line("reinforce", **{"credit.advantage": own(unlike)})
-    stops(recipe, tmp_path / "run", f"^sampler and trainer disagree at step {SICK_AT}: KL nan")
+    stops(recipe, tmp_path / "run", f"^sampler and trainer disagree at step {SICK_AT + 1}: KL nan")
 
 
 @pytest.mark.parametrize("failing", ["01234", "0="])
@@ -139,7 +139,7 @@ def test_some_invalid_verdicts_are_borne_up_to_the_limit(failing, tmp_path):
 @pytest.mark.parametrize("name", ["grpo", "rloo", "reinforce", "ppo", "nft", "mdpo"])
 def test_everything_invalid_stops_at_the_usual_limit(name, tmp_path):
     recipe = text_recipe(name, world="toy_worlds:Broken", settings={"steps": 2})
-    with pytest.raises(RunStopped, match=r"^100% of the episodes of step 0 are invalid \(limit 50%\)"):
+    with pytest.raises(RunStopped, match=r"^100% of the episodes of step 1 are invalid \(limit 50%\)"):
         api.train(recipe, out=tmp_path / "run")
 
 

@@ -73,7 +73,7 @@ def test_processes_with_unequal_shares_keep_in_step(found, case):
 
 def test_a_loss_that_is_none_in_one_process_stops_all(found):
     both = found("sick", 2)
-    assert both[0]["said"] == both[1]["said"] == "the loss of term 'policy' is nan at step 0"
+    assert both[0]["said"] == both[1]["said"] == "the loss of term 'policy' is nan at step 1"
     assert both[0]["parameters"] == both[1]["parameters"]
 
 

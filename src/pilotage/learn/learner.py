@@ -110,7 +110,8 @@ class Learner:
         self.batches = 0
 
     def update(self, batch: Batch, step: int, progress: float) -> dict[str, float]:
-        """All terms once over the batch. Returns metrics; raises RunStopped at a NaN, naming term and step.
+        """All terms once over the batch. Returns metrics; raises RunStopped at a NaN, naming term and step
+        (`step` counts from 0, messages as the metrics do, from 1).
 
         Reports, besides the losses' diagnostics, the divergence of the sampler's log-probs from this policy's, measured
         before the first optimiser step (`mismatch/kl`, `mismatch/max`).
@@ -199,11 +200,11 @@ class Learner:
                 _mismatch(tally, part["behaviour_logp"], quantities["logp"].detach())
         total = self._over_ranks(total)
         if not math.isfinite(total):
-            raise RunStopped(f"the loss of term {active.name!r} is {total} at step {step}")
+            raise RunStopped(f"the loss of term {active.name!r} is {total} at step {step + 1}")
         self.ranks.sum_gradients(active.parameters)
         norm = active.clip()
         if not math.isfinite(norm):
-            raise RunStopped(f"the gradient of term {active.name!r} is {norm} at step {step}")
+            raise RunStopped(f"the gradient of term {active.name!r} is {norm} at step {step + 1}")
         active.optimiser.step()
         tally.add(f"{active.name}/loss", total)
         tally.add(f"{active.name}/gradient_norm", norm)

@@ -114,13 +114,15 @@ class Networks(nn.Module):
 
 
 class Single(Networks):
-    """One network: [S, inputs] → [S, outputs]."""
+    """One network: [S, …] inputs, laid side by side → [S, outputs], which `bounded` puts through tanh."""
 
-    def __init__(self, sizes: Sequence[int], layer_norm: bool = False) -> None:
-        super().__init__(1, sizes, layer_norm)
+    def __init__(self, sizes: Sequence[int], *, bounded: bool = False) -> None:
+        super().__init__(1, sizes)
+        self.bounded = bounded
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.outputs(inputs).squeeze(1)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        found = self.outputs(*inputs).squeeze(1)
+        return found.tanh() if self.bounded else found
 
 
 class Ensemble(Networks):

@@ -15,6 +15,7 @@ from pilotage.data.piece import UsageError
 from pilotage.policies.base import ActingPolicy, Minibatch
 from pilotage.policies.distributions import LOG_2PI
 from pilotage.policies.ensemble import Ensemble, Single
+from pilotage.policies.normalise import Normaliser
 
 ACTED = frozenset({"actor_q", "actor_first_q", "actor_action", "actor_logp", "actor_mean", "actor_log_std"})
 
@@ -22,14 +23,15 @@ ACTED = frozenset({"actor_q", "actor_first_q", "actor_action", "actor_logp", "ac
 class OffPolicyActor(ActingPolicy):
     """What actors with action critics share: bounds, critics, and their quantities.
 
-    Actions are kept in the world's units; critics see them scaled to [-1, 1]. Raises UsageError for spaces other than
-    Box.
+    Actions are kept in the world's units; critics see them scaled to [-1, 1]. With `normalise`, observations are
+    standardised as (x - mean) / (deviation + 1e-3). Raises UsageError for spaces other than Box.
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"q", "actor_q", "actor_first_q", "actor_action"})
     critic: Ensemble
+    normaliser: Normaliser | None
 
-    def _spaces(self, observation: Any, action: Any) -> tuple[int, int]:
+    def _spaces(self, observation: Any, action: Any, normalise: bool = False) -> tuple[int, int]:
         for what, space in (("observations", observation), ("actions", action)):
             if type(space).__name__ != "Box":
                 raise UsageError(f"this policy takes Box {what}; this world has {type(space).__name__}")
@@ -41,13 +43,19 @@ class OffPolicyActor(ActingPolicy):
         self.centre: Tensor
         self.scale: Tensor
         self.plain = bool((low == -1).all() and (high == 1).all())  # nothing to scale
-        self.width = len(low)
-        return int(np.prod(observation.shape)), len(low)
+        self.inputs, self.width = int(np.prod(observation.shape)), len(low)
+        self.normaliser = Normaliser(self.inputs, limit=math.inf, eps=1e-3) if normalise else None
+        return self.inputs, self.width
 
     def features(self, observation: Any) -> Tensor:
         """[n, inputs] float32."""
         found = torch.as_tensor(observation)
-        return found.reshape(len(found), -1).float()
+        found = found.reshape(len(found), -1).float()
+        return found if self.normaliser is None else self.normaliser(found)
+
+    def observe(self, observations: Tensor) -> None:
+        if self.normaliser is not None:
+            self.normaliser.observe(observations.reshape(len(observations), -1).float())
 
     def to_unit(self, action: Tensor) -> Tensor:
         """Actions of the world, scaled to [-1, 1]."""
@@ -74,6 +82,16 @@ class OffPolicyActor(ActingPolicy):
             first = self.action_values(features, action, frozen=True, members=1) if every is None else every
             found["actor_first_q"] = first[:, 0]
         return found
+
+    def state_values(self, features: Tensor) -> Tensor:
+        """[S] the state critic's value."""
+        if self.critic.value is None:
+            raise UsageError("this method needs a critic of states; set policy.state_value=true")
+        found: Tensor = self.critic.value(features).squeeze(-1)
+        return found
+
+    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
+        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
 
 class Squash(torch.autograd.Function):
@@ -128,10 +146,11 @@ class SquashedActor(OffPolicyActor):
         temperature: float = 1.0,
         state_value: bool = False,
         log_std_range: tuple[float, float] = (-20.0, 2.0),
+        normalise: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        inputs, width = self._spaces(observation, action)
+        inputs, width = self._spaces(observation, action, normalise)
         self.log_std_range = log_std_range
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -163,13 +182,6 @@ class SquashedActor(OffPolicyActor):
         logp = (-0.5 * scaled.square() - log_std).sum(-1) - 0.5 * LOG_2PI * self.width
         return logp - _stretch(raw).sum(-1) - self.scale.log().sum()
 
-    def state_values(self, features: Tensor) -> Tensor:
-        """[S] the state critic's value."""
-        if self.critic.value is None:
-            raise UsageError("this method needs a critic of states; set policy.state_value=true")
-        found: Tensor = self.critic.value(features).squeeze(-1)
-        return found
-
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
         features = self.features(minibatch["observation"])
         found: dict[str, Any] = {}
@@ -184,9 +196,6 @@ class SquashedActor(OffPolicyActor):
                 found |= self._judged(features, action, names)
         found["log_temperature"] = self.log_temperature
         return {name: found[name] for name in names}
-
-    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
-        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
     @torch.inference_mode()
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
@@ -210,19 +219,20 @@ class DeterministicActor(OffPolicyActor):
         critics: int = 2,
         layer_norm: bool = False,
         exploration: float = 0.1,
+        normalise: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        inputs, width = self._spaces(observation, action)
+        inputs, width = self._spaces(observation, action, normalise)
         self.exploration = exploration
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = Single([inputs, *hidden, width])
+            self.actor = Single([inputs, *hidden, width], bounded=True)
             self.critic = Ensemble(critics, [inputs + width, *hidden, 1], layer_norm)
 
     def chosen(self, features: Tensor) -> Tensor:
         """[S, A] actions in the world's units."""
-        return self.to_world(self.actor(features).tanh())
+        return self.to_world(self.actor(features))
 
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
         features = self.features(minibatch["observation"])
@@ -233,12 +243,9 @@ class DeterministicActor(OffPolicyActor):
             found |= self._judged(features, self.chosen(features), names)
         return {name: found[name] for name in names}
 
-    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
-        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
-
     @torch.inference_mode()
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
-        unit = self.actor(self.features(observation)).tanh()
+        unit = self.actor(self.features(observation))
         if not greedy:
             unit = (unit + self.exploration * noise).clamp(-1, 1)
         return self.to_world(unit), torch.zeros(len(unit))
