@@ -170,7 +170,7 @@ def look_up(code: str) -> None:
         check_setting(code)
 
 
-USUAL = ("ppo", "grpo", "nft", "mdpo")  # between them they have every path that documents name
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql")  # between them they have every path that documents name
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
