@@ -1,5 +1,6 @@
 """Policies with a state per environment: told when lanes begin, kept apart, saved with the run, set aside by judges."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -79,7 +80,7 @@ class Counting(ActorCritic):
 
 def counts(batch: Any) -> list[list[float]]:
     ends = batch.offsets.tolist()
-    return [batch["behaviour_logp"][a:b].tolist() for a, b in zip(ends, ends[1:], strict=False)]
+    return [batch["behaviour_logp"][a:b].tolist() for a, b in itertools.pairwise(ends)]
 
 
 def made() -> tuple[Counting, Uneven]:
