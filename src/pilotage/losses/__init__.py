@@ -6,6 +6,7 @@ from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
     from pilotage.losses import actor as actor
+    from pilotage.losses import denoise as denoise
     from pilotage.losses import imitation as imitation
     from pilotage.losses import policy as policy
     from pilotage.losses import reduce as reduce

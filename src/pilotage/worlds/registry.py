@@ -64,6 +64,13 @@ FAMILIES = (
         "gymnasium",
         "control",
     ),
+    Family(
+        "pointmaze",
+        "a ball to be pushed through a maze to a goal (gymnasium-robotics)",
+        ("pointmaze:Medium", "pointmaze:Large", "pointmaze:UMaze"),
+        "gymnasium_robotics",
+        "robots",
+    ),
     Family("tabular", "a tiny random problem whose values are known exactly", ("tabular",), "gymnasium", "control"),
 )
 
@@ -141,6 +148,12 @@ def _finite(name: str) -> Piece:
     return Piece(f"pilotage.worlds.finite:{FINITE[name]}")
 
 
+def _pointmaze(name: str) -> Piece:
+    from pilotage.worlds.pointmaze import known_maze
+
+    return Piece("pilotage.worlds.pointmaze:PointMazeWorld", {"maze": known_maze(name)})
+
+
 def _tabular(name: str) -> Piece:
     if name:
         raise UsageError(f"tabular takes no name, but settings; not {name!r}")
@@ -149,7 +162,7 @@ def _tabular(name: str) -> Piece:
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
     "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "bandit": _bandit, "tabular": _tabular,
-    "finite": _finite,
+    "finite": _finite, "pointmaze": _pointmaze,
 }  # fmt: skip
 
 
