@@ -32,7 +32,7 @@ def temperature(
     Haarnoja et al. 2018, eq. 18, on log α as released code does.
     """
     goal = -float(rows["action"].shape[-1]) if target_entropy is None else target_entropy
-    return Terms(-log_temperature * (actor_logp.detach() + goal), lambda: {"temperature": log_temperature.exp()})
+    return Terms(-log_temperature * (actor_logp.detach() + goal), lambda: {"entropy_weight": log_temperature.exp()})
 
 
 def deterministic_actor(actor_q: Tensor) -> Terms:

@@ -22,6 +22,7 @@ class Episodes(Rollout):
     """`samples` episodes of each of `prompts` tasks (a group has the same start), each at most `max_steps` long.
 
     An episode cut by `max_steps` is truncated (stop LENGTH). Lanes whose episode ended are left out of further steps.
+    Where the world tells success, the per-episode column `success` says whether there was any.
     """
 
     def __init__(self, *, max_steps: int = 1000, greedy: bool = False) -> None:
@@ -60,6 +61,7 @@ class Episodes(Rollout):
         observation = np.array(world.reset(spread, live.tolist()))
         begin(policy, live.tolist())
         noise = torch.empty(0)
+        success = None
         for t in range(self.max_steps):
             if t % BLOCK == 0:
                 noise = policy.noise(streams.generator(stream, step, t // BLOCK), rows, BLOCK)
@@ -68,6 +70,9 @@ class Episodes(Rollout):
             outcome = world.step(to_world(action), lanes)
             for i, row in enumerate(live.tolist()):
                 parts[row].append((observation[i], action[i], logp[i], float(outcome.reward[i])))
+            if outcome.success is not None:
+                success = np.zeros(rows, bool) if success is None else success
+                success[live] |= outcome.success
             following = np.array(outcome.observation)
             going = np.ones(len(live), bool)
             for i, row in enumerate(live.tolist()):
@@ -77,7 +82,8 @@ class Episodes(Rollout):
             live, observation = live[going], following[going]
             if not len(live):
                 break
-        return _record(spread, samples, parts, ends)
+        record = _record(spread, samples, parts, ends)
+        return record if success is None else record.with_episode(success=torch.from_numpy(success))
 
 
 def _stop(outcome: Any, i: int) -> Stop | None:

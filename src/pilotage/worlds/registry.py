@@ -51,6 +51,13 @@ FAMILIES = (
         "control",
     ),
     Family(
+        "metaworld",
+        "Meta-World: an arm that reaches, pushes, picks and places, with a scripted policy for each of 50 tasks",
+        ("metaworld:reach-v3", "metaworld:push-v3", "metaworld:pick-place-v3"),
+        "metaworld",
+        "robots",
+    ),
+    Family(
         "bandit",
         "one choice, one reward: a real click log, labelled tables, simulated linear and logistic rewards",
         ("bandit:digits", "bandit:open-bandit", "bandit:linear"),
@@ -124,6 +131,12 @@ def _minigrid(name: str) -> Piece:
     return Piece("pilotage.worlds.minigrid:MiniGridWorld", {"env_id": known_id(full_id(name))})
 
 
+def _metaworld(name: str) -> Piece:
+    from pilotage.worlds.metaworld import known_task
+
+    return Piece("pilotage.worlds.metaworld:MetaWorld", {"name": known_task(name)})
+
+
 def _bandit(name: str) -> Piece:
     named = {
         "open-bandit": Piece("pilotage.worlds.click_log:LoggedBandit"),
@@ -161,8 +174,8 @@ def _tabular(name: str) -> Piece:
 
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
-    "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "bandit": _bandit, "tabular": _tabular,
-    "finite": _finite, "pointmaze": _pointmaze,
+    "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
+    "tabular": _tabular, "finite": _finite, "pointmaze": _pointmaze,
 }  # fmt: skip
 
 
