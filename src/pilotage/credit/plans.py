@@ -11,15 +11,12 @@ from pilotage.data.batch import Batch
 from pilotage.policies.denoise.guidance import kept
 
 
-def hindsight(
-    batch: Batch, generator: np.random.Generator, policy: Any, store: Any, *, separation: int = 0
-) -> Batch:
+def hindsight(batch: Batch, generator: np.random.Generator, policy: Any, store: Any, *, separation: int = 0) -> Batch:
     """Per episode `goal` [E, 1, G]: what was achieved later in the same logged episode, after the window.
 
-    The policy says which entries of an observation are achieved (`policy.achieved`). `separation` decisions at least lie
-    between the window and its goal. Near the end of an episode the goal is its last observations: released code of BESO
-    takes zeros there, which also stand for "no goal". Reuss et al. 2023, section IV.
-    """
+    The policy says which entries of an observation are achieved (`policy.achieved`). `separation` decisions at least
+    lie between the window and its goal. Near the end of an episode the goal is its last observations: released code of
+    BESO takes zeros there, which also stand for "no goal". Reuss et al. 2023, section IV."""
     place = batch["place"][batch.offsets[1:] - 1]
     uniform = torch.from_numpy(generator.random(len(batch)))
     seen = store.later(place, uniform, 1, separation)

@@ -53,8 +53,8 @@ def shifted(plan: Tensor) -> Tensor:
 
 
 class Windows(Offline):
-    """As Offline, but each of the `decisions_per_batch` draws is an episode of a whole window around the drawn decision,
-    which is its now.
+    """As Offline, but each of the `decisions_per_batch` draws is an episode of a whole window around the drawn
+    decision, which is its now.
 
     Where a window reaches over an end of its episode, the first or the last decision is repeated; such places have
     `sampled` false, so that no loss counts them, unless `learn_padding` (then a plan learns to go on as it ended).
@@ -99,8 +99,8 @@ class Windows(Offline):
         )
 
     def later(self, place: Tensor, uniform: Tensor, count: int, separation: int = 0) -> Tensor:
-        """[n, count, …] observations that follow decisions `place` [n] in their episodes: `count` in a row, the first at
-        least 1 + `separation` decisions later and drawn evenly by `uniform` [n] from [0, 1).
+        """[n, count, …] observations that follow decisions `place` [n] in their episodes: `count` in a row, the first
+        at least 1 + `separation` decisions later and drawn evenly by `uniform` [n] from [0, 1).
 
         Near an end, where there is no such row, they are the last ones there are: never a made-up one. The observation
         after an episode's last decision counts.

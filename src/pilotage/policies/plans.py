@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pilotage.data.piece import UsageError, nearest, passes_settings_on
 from pilotage.data.windows import Span, of_window
@@ -32,8 +32,9 @@ class Planner(ActingPolicy):
 
     achieved: entries of an observation that a goal speaks of; with any, observations end with so many entries of goal,
     which are no part of the state. network: "mlp" (`hidden`) or "transformer" (`width`, `layers`, `heads`).
-    Observations are standardised over the data. At the start of an episode the first observation stands for those before
-    it. Quantity `actor_action` [S, A]: what is planned for each place of a window, in the world's units; no noise.
+    Observations are standardised over the data. At the start of an episode the first observation stands for those
+    before it. Quantity `actor_action` [S, A]: what is planned for each place of a window, in the world's units; no
+    noise.
 
     Raises UsageError for spaces other than Box, actions without finite bounds, and sizes that do not fit.
     """
@@ -108,8 +109,8 @@ class Planner(ActingPolicy):
 
     def states(self, observations: Tensor) -> Tensor:
         """[…, state] standardised, without the goal that observations […, O] may end with."""
-        flat = observations.reshape(-1, observations.shape[-1]).float()
-        return self.normaliser(flat).reshape(*observations.shape[:-1], -1)[..., : self.state]
+        flat: Tensor = self.normaliser(observations.reshape(-1, observations.shape[-1]).float())
+        return flat.reshape(*observations.shape[:-1], -1)[..., : self.state]
 
     def goals(self, goals: Tensor) -> Tensor:
         """[…, G] standardised as the entries that a goal speaks of."""
@@ -120,8 +121,8 @@ class Planner(ActingPolicy):
         return flat.reshape(filled.shape)[..., places]
 
     def say(self, noisy: Tensor, time: Tensor, states: Tensor, goal: Tensor | None) -> Tensor:
-        """[n, W, A] the network's answer for samples [n, W, A] at times [n] or [1], given states [n, history, state] and
-        a goal [n, 1, G] (zeros: none)."""
+        """[n, W, A] the network's answer for samples [n, W, A] at times [n] or [1], given states [n, history, state]
+        and a goal [n, 1, G] (zeros: none)."""
         if isinstance(self.actor, MLPDenoiser):
             parts = [states.flatten(1), *([goal.flatten(1)] if goal is not None else [])]
             found: Tensor = self.actor(noisy, time, torch.cat(parts, dim=-1))
@@ -231,8 +232,8 @@ class RegressedPlanner(Planner):
 
 class DenoisingPlanner(Planner):
     """What planners that denoise share. Quantities: `said`, `wanted` [S, A], the network's answers and targets for
-    windows with columns `noise` and `level` (see credit.plans), and `level_weight` [S]. `guidance`: λ of classifier-free
-    guidance, 1 for none."""
+    windows with columns `noise` and `level` (see credit.plans), and `level_weight` [S]. `guidance`: λ of
+    classifier-free guidance, 1 for none."""
 
     gives: ClassVar[frozenset[str]] = frozenset({"said", "wanted", "level_weight"})
     process: Process
@@ -268,8 +269,8 @@ class DenoisingPlanner(Planner):
 
 
 class LevelPlanner(DenoisingPlanner):
-    """Denoises over numbered levels, as DDPM: `steps` of `levels` (None: all), by posterior steps ("ddpm") or "ddim" with
-    `eta`; predictions are held within ±`clip` (None: not)."""
+    """Denoises over numbered levels, as DDPM: `steps` of `levels` (None: all), by posterior steps ("ddpm") or "ddim"
+    with `eta`; predictions are held within ±`clip` (None: not)."""
 
     def __init__(
         self,

@@ -15,10 +15,10 @@ NEAR = 0.35  # of a cell: close enough to go on to the next
 
 
 class Wanderer(ActingPolicy):
-    """Heads for a random free cell; on arrival for another. Of all ways at most `slack` steps longer than the shortest it
-    takes one at random, so that from one place to another there are several ways in what it plays. It steers from middle
-    to middle of cells with a proportional-derivative rule, `gain` on the gap and `damping` on the velocity, and noise of
-    deviation `noise` on its forces.
+    """Heads for a random free cell; on arrival for another. Of all ways at most `slack` steps longer than the shortest
+    it takes one at random, so that from one place to another there are several ways in what it plays. It steers from
+    middle to middle of cells with a proportional-derivative rule, `gain` on the gap and `damping` on the velocity, and
+    noise of deviation `noise` on its forces.
 
     maze: a world with `cells`, `cell`, `place` and `routes`, such as PointMazeWorld. Observations begin with position
     and velocity. Nothing is learnt.
@@ -26,7 +26,9 @@ class Wanderer(ActingPolicy):
 
     remembers: ClassVar[bool] = True
 
-    def __init__(self, maze: Any, *, slack: int = 2, gain: float = 6.0, damping: float = 1.5, noise: float = 0.1) -> None:
+    def __init__(
+        self, maze: Any, *, slack: int = 2, gain: float = 6.0, damping: float = 1.5, noise: float = 0.1
+    ) -> None:
         super().__init__()
         self.maze, self.slack, self.gain, self.damping, self.deviation = maze, slack, gain, damping, noise
         self.number = {cell: i for i, cell in enumerate(maze.cells)}
@@ -70,7 +72,7 @@ class Wanderer(ActingPolicy):
     def _aim(self, lane: int, seen: np.ndarray[Any, Any], uniform: list[float]) -> tuple[float, float]:
         """The place that a lane heads for, after choosing a new way where the old one has ended."""
         way, at = self._memory["way"][lane], int(self._memory["at"][lane])
-        aim = self.maze.place(self.maze.cells[int(way[at])])
+        aim: tuple[float, float] = self.maze.place(self.maze.cells[int(way[at])])
         if int(way[at]) >= 0 and np.hypot(seen[0] - aim[0], seen[1] - aim[1]) > NEAR:
             return aim
         if int(way[at]) < 0 or int(way[at + 1]) < 0:

@@ -43,14 +43,13 @@ def known_maze(name: str) -> str:
 
 
 class PointMazeWorld(GymWorld):
-    """The maze `maze` (UMaze, Open, Medium, Large); an episode ends with a reward of 1 within 0.45 of the goal, or after
-    `limit` steps with 0.
+    """The maze `maze` (UMaze, Open, Medium, Large); an episode ends with a reward of 1 within 0.45 of the goal, or
+    after `limit` steps with 0.
 
     Observations are [n, 6]: position and velocity (x, y, vx, vy), then the goal (x, y), which speaks of the entries
-    `achieved`. Actions are forces in [-1, 1]². A task is a start and a goal, at least `apart` cells apart; goals in every
-    third free cell are held out. goal: one (x, y) for all tasks instead. Raises UsageError for a goal in a wall or
-    outside the maze.
-    """
+    `achieved`. Actions are forces in [-1, 1]². A task is a start and a goal, at least `apart` cells apart; goals in
+    every third free cell are held out. goal: one (x, y) for all tasks instead. `ends_at_goal` false: play goes on to
+    the limit. Raises UsageError for a goal in a wall or outside the maze."""
 
     metric: ClassVar[str] = "success"
     reward_range = (0.0, 1.0)
@@ -64,13 +63,17 @@ class PointMazeWorld(GymWorld):
         limit: int = 300,
         apart: int = 4,
         goal: Sequence[float] | None = None,
+        ends_at_goal: bool = True,
         seed: int = 0,
     ) -> None:
-        settings = {"continuing_task": False, "max_episode_steps": limit}
+        settings = {"continuing_task": not ends_at_goal, "max_episode_steps": limit}
         super().__init__(env_id=f"PointMaze_{known_maze(maze)}-v3", settings=settings, seed=seed)
         inner = self._spare.unwrapped.maze
         self.walls = np.array(inner.maze_map) == 1
-        self._centre, self._scale = (float(inner.x_map_center), float(inner.y_map_center)), float(inner.maze_size_scaling)
+        self._centre, self._scale = (
+            (float(inner.x_map_center), float(inner.y_map_center)),
+            float(inner.maze_size_scaling),
+        )
         self.cells: list[Cell] = [(int(i), int(j)) for i, j in zip(*np.nonzero(~self.walls), strict=True)]
         self.goal = None if goal is None else self._checked(goal, maze)
         self.apart = apart
