@@ -5,7 +5,8 @@ Goals in some cells are never asked for in training: those are what a policy is 
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import io
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -20,12 +21,10 @@ from pilotage.data.tasks import Split, Task
 from pilotage.worlds.gym import GymWorld
 
 try:
-    logging.disable(logging.WARNING)  # of hands, which are none of ours
-    import gymnasium_robotics
+    with contextlib.redirect_stderr(io.StringIO()):  # its news is about hands, which are none of ours
+        import gymnasium_robotics
 except ModuleNotFoundError as error:
     raise UsageError(f'{error}: pip install "pilotage[robots]"') from None
-finally:
-    logging.disable(logging.NOTSET)
 
 gymnasium.register_envs(gymnasium_robotics)
 
