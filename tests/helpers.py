@@ -13,6 +13,7 @@ from torch import Tensor
 from pilotage import api
 from pilotage.data import dataset
 from pilotage.data.batch import Batch, from_episodes
+from pilotage.methods.method import Method
 from pilotage.policies.base import Minibatch
 from pilotage.run import checkpoint
 from pilotage.run.log import read_metrics
@@ -94,6 +95,11 @@ def control_recipe(name: str, world: str | None = "gym:CartPole-v1", seed: int =
 def logged_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     """An offline method on the tiny data set, tiny: three batches of 16 decisions a step."""
     return control_recipe(name, None, seed, settings={"store.data": tiny_data(), **more.pop("settings", {})}, **more)
+
+
+def learns_from_a_log(method: Method) -> bool:
+    """Whether its store is full from the start."""
+    return "box" in method.worlds and hasattr(api.recipe(method.slug, "gym:Pendulum-v1").store.target, "fill")
 
 
 def tiny_data() -> str:

@@ -22,8 +22,8 @@ from pilotage.gallery.report import write_comparison
 from pilotage.methods.method import check_applies, methods, stacked, usual_policy
 from pilotage.methods.roots import root, speaks, warm_start
 from pilotage.policies.registry import resolve_policy
-from pilotage.run import checkpoint, log, loop, verdict
 from pilotage.run import compare as runner
+from pilotage.run import log, loop, starts, verdict
 from pilotage.run.assemble import Parts, assemble
 from pilotage.run.evaluate import Evaluator
 from pilotage.run.recipe import Recipe
@@ -144,12 +144,7 @@ class Run:
 
     def load(self) -> Parts:
         """The run's parts as its last checkpoint has them: `run.load().policy` is the trained policy."""
-        found = checkpoint.latest(self.folder)
-        if found is None:
-            raise UsageError(f"{self.folder} has no checkpoint yet")
-        parts = assemble(self.recipe, fill=False)
-        parts.load_state_dict(checkpoint.load(found)[1]["parts"])
-        return parts
+        return starts.finished(self.folder)
 
     def evaluate(self, tasks: int | None = None, samples: int | None = None) -> dict[str, Any]:
         """Judges the last checkpoint on held-out tasks: the metric, a 95 % interval, per-task means."""

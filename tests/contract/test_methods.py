@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import control_recipe, differing, final_state, logged_recipe, metrics, table_recipe, text_recipe
+from helpers import (
+    control_recipe,
+    differing,
+    final_state,
+    learns_from_a_log,
+    logged_recipe,
+    metrics,
+    table_recipe,
+    text_recipe,
+)
 from pilotage import api
 from pilotage.data.piece import UsageError
 from pilotage.methods.method import Method, find, lineage, methods
@@ -52,11 +61,6 @@ WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": lo
           "tables": tables}  # fmt: skip
 KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
          "tables": "finite"}  # fmt: skip
-
-
-def learns_from_a_log(method: Method) -> bool:
-    """Whether its store is full from the start."""
-    return "box" in method.worlds and hasattr(api.recipe(method.slug, "gym:Pendulum-v1").store.target, "fill")
 
 
 def applicable(method: Method) -> list[str]:

@@ -13,6 +13,7 @@ from click.exceptions import NoSuchOption
 
 from pilotage.cli.catalogue import list_methods, policies, show, worlds
 from pilotage.cli.comparing import compare
+from pilotage.cli.data import data
 from pilotage.cli.explaining import explain
 from pilotage.cli.reproducing import reproduce
 from pilotage.cli.training import evaluate, resume, train
@@ -47,7 +48,8 @@ def group() -> None:
     """
 
 
-for verb in (list_methods, show, explain, train, resume, evaluate, compare, reproduce, worlds, policies):
+VERBS = (list_methods, show, explain, train, resume, evaluate, compare, reproduce, data, worlds, policies)
+for verb in VERBS:
     group.add_command(verb)
 
 

@@ -87,7 +87,7 @@ def evaluate(folder: Path, threads: int, tasks: int | None, samples: int | None,
     from pilotage.run import log
     from pilotage.run.results import ASIDE
     from pilotage.run.statistics import Interval
-    from pilotage.run.wording import Wording, plain
+    from pilotage.run.wording import Wording, minus, plain
 
     log.read_recipe(folder)
     prepare(threads)
@@ -104,6 +104,9 @@ def evaluate(folder: Path, threads: int, tasks: int | None, samples: int | None,
         f"{say.name} {say.value(interval)}: mean and {interval.level:.0%} interval over {count} tasks, "
         f"{each} episode{'s' if each > 1 else ''} each"
     )
+    if "eval/score" in found:
+        shown = minus(f"{found['eval/score']:.1f}")
+        click.echo(f"score {shown}: 0 is chance, 100 the expert of the data set")
     if found["eval/invalid"] > 0:
         click.echo(f"{found['eval/invalid']:.1%} of the episodes had no valid verdict and are left out")
 

@@ -191,6 +191,20 @@ def check(record: Batch, name: str) -> None:
             raise UsageError(f"the data set {name} has {what}s that are not finite, in {bad} of {len(values)} places")
 
 
+def check_fits(record: Batch, name: str, world: Any) -> None:
+    """Raises UsageError where observations or actions are not those of a world's spaces."""
+    for what in ("observation", "action"):
+        space, held = getattr(world, what), record[what]
+        shape, fractions = tuple(held.shape[1:]), held.is_floating_point()
+        if tuple(getattr(space, "shape", None) or ()) != shape or hasattr(space, "n") == fractions:
+            kind = f"{str(held.dtype).removeprefix('torch.')} of shape {shape}"
+            raise UsageError(f"{name} does not fit the world: it has {what}s {kind}, the world {_said(space)}")
+
+
+def _said(space: Any) -> str:
+    return f"{space.dtype} of shape {tuple(space.shape)}" if hasattr(space, "low") else str(space)
+
+
 def digest_of(record: Batch) -> str:
     """A hash of what the episodes hold: lengths, columns and how each ended."""
     found = hashlib.sha256()

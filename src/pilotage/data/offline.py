@@ -44,13 +44,7 @@ class Offline:
             raise UsageError(
                 f"the recipe was made for data of digest {self.digest}; {found.about.name} now has {found.about.digest}"
             )
-        for what in ("observation", "action"):
-            space, held = getattr(world, what), found.record[what]
-            if tuple(space.shape) != tuple(held.shape[1:]) or hasattr(space, "n") == held.is_floating_point():
-                raise UsageError(
-                    f"the data set {found.about.name} does not fit {type(world).__name__}: {what}s are {_shape(held)} "
-                    f"in the data, {space} in the world"
-                )
+        dataset.check_fits(found.record, found.about.name, world)
         return found.record
 
     def fill(self, record: Batch) -> None:
@@ -114,7 +108,3 @@ class Offline:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing to load."""
-
-
-def _shape(values: Tensor) -> str:
-    return f"{str(values.dtype).removeprefix('torch.')} of shape {tuple(values.shape[1:])}"

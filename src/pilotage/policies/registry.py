@@ -48,6 +48,22 @@ KINDS = (
         "pilotage.policies.plans:SigmaPlanner",
         "a plan denoised over continuous levels, preconditioned as EDM",
         "edm-planner",
+        "gaussian",
+        "pilotage.policies.gaussian:GaussianActor",
+        "a Gaussian actor with action and state critics, for learning offline by weighted cloning",
+        "gaussian",
+    ),
+    Kind(
+        "conservative",
+        "pilotage.policies.conservative:ConservativeActor",
+        "squashed, with critics that are asked about actions outside the data",
+        "conservative",
+    ),
+    Kind(
+        "projected",
+        "pilotage.policies.projected:ProjectedActor",
+        "deterministic, with a state critic and a model of good logged actions",
+        "projected",
     ),
     Kind(
         "bandit",

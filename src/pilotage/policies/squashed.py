@@ -76,9 +76,9 @@ class OffPolicyActor(ActingPolicy):
         self.register_buffer("scale", (high - low) / 2, persistent=False)
         self.centre: Tensor
         self.scale: Tensor
-        self.width, inputs = len(low), int(np.prod(observation.shape))
-        self.normaliser = Normaliser(inputs, limit=math.inf, eps=1e-3) if normalise else None
-        return inputs, len(low)
+        self.inputs, self.width = int(np.prod(observation.shape)), len(low)
+        self.normaliser = Normaliser(self.inputs, limit=math.inf, eps=1e-3) if normalise else None
+        return self.inputs, self.width
 
     def features(self, observation: Any) -> Tensor:
         """[n, inputs] float32."""
@@ -102,6 +102,16 @@ class OffPolicyActor(ActingPolicy):
         """[S, N] the critics' values of actions in the world's units."""
         found: Tensor = self.critic(torch.cat([features, self.to_unit(action)], -1), frozen)
         return found
+
+    def state_values(self, features: Tensor) -> Tensor:
+        """[S] the state critic's value."""
+        if self.critic.value is None:
+            raise UsageError("this method needs a critic of states; set policy.state_value=true")
+        found: Tensor = self.critic.value(features).squeeze(-1)
+        return found
+
+    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
+        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
 
 class SquashedActor(OffPolicyActor):
@@ -168,13 +178,6 @@ class SquashedActor(OffPolicyActor):
         """[S] log of how tanh and the bounds stretch volumes: log(1 - tanh²) in a form that cannot underflow."""
         return (2 * (math.log(2) - raw - functional.softplus(-2 * raw)) + self.scale.log()).sum(-1)
 
-    def state_values(self, features: Tensor) -> Tensor:
-        """[S] the state critic's value."""
-        if self.critic.value is None:
-            raise UsageError("this method needs a critic of states; set policy.state_value=true")
-        found: Tensor = self.critic.value(features).squeeze(-1)
-        return found
-
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
         features = self.features(minibatch["observation"])
         found: dict[str, Any] = {}
@@ -190,9 +193,6 @@ class SquashedActor(OffPolicyActor):
                 found["actor_q"] = self.action_values(features, found["actor_action"], frozen=True)
         found["log_temperature"] = self.log_temperature
         return {name: found[name] for name in names}
-
-    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
-        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
     @torch.inference_mode()
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
@@ -240,9 +240,6 @@ class DeterministicActor(OffPolicyActor):
             if "actor_q" in names:
                 found["actor_q"] = self.action_values(features, found["actor_action"], frozen=True)
         return {name: found[name] for name in names}
-
-    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
-        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
     @torch.inference_mode()
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pilotage.data import dataset
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
@@ -32,12 +33,15 @@ class Evaluator:
         self.recipe = recipe
         self.world: World | None = None
         self.tasks: list[Task] = []
+        self.about: dataset.About | None = None
 
     def __call__(self, policy: Policy, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Metrics (`eval/accuracy`, `eval/success` or `eval/return`, with a 95 % interval and per-task means; success
         or return beside it where that is told too) and sample transcripts.
 
-        The draws depend on the seed and the step, not on the method: paired arms see the same luck, seeds do not.
+        Where the recipe learns from a data set that knows the returns of chance and of an expert, `eval/score` stands
+        beside: 0 is chance, 100 the expert. The draws depend on the seed and the step, not on the method: paired arms
+        see the same luck, seeds do not.
         """
         if isinstance(policy, Table):
             return self._solved(policy), []
@@ -49,7 +53,7 @@ class Evaluator:
         means = {name: per_task(batch, values, self.settings.samples) for name, values in told.items()}
         items = means.pop(metric)
         interval = cluster_bootstrap(items.reshape(-1, 1), np.random.default_rng(0))
-        found = {
+        found: dict[str, Any] = {
             metric: _known_mean(items),
             "eval/low": interval.low,
             "eval/high": interval.high,
@@ -58,7 +62,15 @@ class Evaluator:
             "eval/invalid": 1 - float(batch.valid.float().mean()),
             **{name: _known_mean(values) for name, values in means.items()},
         }
-        return found, transcripts(batch)
+        return {**found, **self._score(found.get("eval/return"))}, transcripts(batch)
+
+    def _score(self, value: float | None) -> dict[str, float]:
+        data = self.recipe.store.defaults().get("data")
+        if not data or value is None:
+            return {}
+        self.about = self.about or dataset.describe(data)
+        score = self.about.score(value)
+        return {} if score is None else {"eval/score": score}
 
     def play(self, policy: Policy, step: int) -> Batch:
         """The groups of all evaluation tasks."""

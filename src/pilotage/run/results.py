@@ -17,7 +17,7 @@ from pilotage.run.log import read_manifest, read_metrics, read_recipe
 
 Floats = NDArray[np.float64]
 # what else an evaluation's record holds beside its metric
-ASIDE = frozenset({"eval/low", "eval/high", "eval/items", "eval/length", "eval/invalid", "eval/regret"})
+ASIDE = frozenset({"eval/low", "eval/high", "eval/items", "eval/length", "eval/invalid", "eval/regret", "eval/score"})
 AXES = {"step": "steps", "count/decisions": "decisions", "seconds": "seconds of training"}
 
 

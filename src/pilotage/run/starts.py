@@ -25,6 +25,7 @@ from pilotage.rollouts.messages import Messages
 from pilotage.rollouts.stored import Stored
 from pilotage.run import checkpoint
 from pilotage.run.assemble import Parts, assemble
+from pilotage.run.log import read_recipe
 from pilotage.run.recipe import Recipe
 
 Train = Callable[[Recipe, Path], object]  # goes on with what is in the folder
@@ -48,6 +49,16 @@ def ensure(start: Recipe, train: Train) -> Path:
         if not is_made(start):
             train(start, folder)
     return folder
+
+
+def finished(folder: Path) -> Parts:
+    """A run's parts as its last checkpoint has them, without data: it can act, not learn. Raises UsageError."""
+    found = checkpoint.latest(folder)
+    if found is None:
+        raise UsageError(f"{folder} has no checkpoint yet")
+    parts = assemble(Recipe.from_json(read_recipe(folder)), fill=False)
+    parts.load_state_dict(checkpoint.load(found)[1]["parts"])
+    return parts
 
 
 def load_weights(policy: Policy, start: Recipe) -> None:
