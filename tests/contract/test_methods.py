@@ -11,6 +11,7 @@ from helpers import (
     control_recipe,
     differing,
     final_state,
+    goals_recipe,
     learns_from_a_log,
     logged_recipe,
     metrics,
@@ -57,10 +58,14 @@ def logged(slug: str) -> Recipe:
     return logged_recipe(slug, settings=SHORT)
 
 
+def goals(slug: str) -> Recipe:
+    return goals_recipe(slug, settings=SHORT)
+
+
 WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": logged, "rounds": rounds,
-          "tables": tables}  # fmt: skip
+          "tables": tables, "goals": goals}  # fmt: skip
 KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
-         "tables": "finite"}  # fmt: skip
+         "tables": "finite", "goals": "goals"}  # fmt: skip
 
 
 def applicable(method: Method) -> list[str]:
@@ -186,6 +191,7 @@ def test_its_parameters_move(slug, world, tmp_path):
               "classes": lambda: control_recipe(slug, "toy_worlds:Line", settings=SHORT),
               "torques": lambda: torques(slug),
               "logged": lambda: logged(slug),
+              "goals": lambda: goals(slug),
               "rounds": lambda: rounds(slug),
               "tables": lambda: table_recipe(slug, settings={"steps": 12, "world.horizon": 2})}  # fmt: skip
     recipe = worlds[world]()

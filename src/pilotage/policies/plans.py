@@ -52,7 +52,7 @@ class Planner(ActingPolicy):
         observation: Any,
         action: Any,
         *,
-        history: int = 1,
+        history: int = 4,
         horizon: int = 1,
         execute: int = 1,
         achieved: tuple[int, ...] = (),
@@ -270,7 +270,8 @@ class DenoisingPlanner(Planner):
 
 class LevelPlanner(DenoisingPlanner):
     """Denoises over numbered levels, as DDPM: `steps` of `levels` (None: all), by posterior steps ("ddpm") or "ddim"
-    with `eta`; predictions are held within ±`clip` (None: not)."""
+    with `eta`; predictions are held within ±`clip` (None: not). Sizes of a plan are those of Chi et al. 2023: windows
+    of 16 decisions."""
 
     def __init__(
         self,
@@ -285,9 +286,12 @@ class LevelPlanner(DenoisingPlanner):
         eta: float = 0.0,
         clip: float | None = 1.0,
         guidance: float = 1.0,
+        history: int = 2,
+        horizon: int = 15,
+        execute: int = 8,
         **planner: Any,
     ) -> None:
-        super().__init__(observation, action, **planner)
+        super().__init__(observation, action, history=history, horizon=horizon, execute=execute, **planner)
         if sampler not in ("ddpm", "ddim"):
             raise UsageError(f"samplers over levels are ddpm and ddim, not {sampler!r}")
         self.process: Levels = Levels(levels, schedule, asks)

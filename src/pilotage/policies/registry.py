@@ -48,6 +48,8 @@ KINDS = (
         "pilotage.policies.plans:SigmaPlanner",
         "a plan denoised over continuous levels, preconditioned as EDM",
         "edm-planner",
+    ),
+    Kind(
         "gaussian",
         "pilotage.policies.gaussian:GaussianActor",
         "a Gaussian actor with action and state critics, for learning offline by weighted cloning",

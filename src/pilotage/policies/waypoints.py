@@ -27,7 +27,7 @@ class Wanderer(ActingPolicy):
     remembers: ClassVar[bool] = True
 
     def __init__(
-        self, maze: Any, *, slack: int = 2, gain: float = 6.0, damping: float = 1.5, noise: float = 0.1
+        self, maze: Any, *, slack: int = 2, gain: float = 2.0, damping: float = 0.4, noise: float = 0.1
     ) -> None:
         super().__init__()
         self.maze, self.slack, self.gain, self.damping, self.deviation = maze, slack, gain, damping, noise

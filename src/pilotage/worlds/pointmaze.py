@@ -41,14 +41,31 @@ def known_maze(name: str) -> str:
     return name
 
 
+class Repeated(gymnasium.Wrapper):  # type: ignore[misc]  # gymnasium is not typed here
+    """Takes every action `times` times, or until the episode ends; rewards add up."""
+
+    def __init__(self, env: Any, times: int) -> None:
+        super().__init__(env)
+        self.times = times
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        total = 0.0
+        for _ in range(self.times):
+            raw, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return raw, total, terminated, truncated, info
+
+
 class PointMazeWorld(GymWorld):
     """The maze `maze` (UMaze, Open, Medium, Large); an episode ends with a reward of 1 within 0.45 of the goal, or
     after `limit` steps with 0.
 
     Observations are [n, 6]: position and velocity (x, y, vx, vy), then the goal (x, y), which speaks of the entries
-    `achieved`. Actions are forces in [-1, 1]². A task is a start and a goal, at least `apart` cells apart; goals in
-    every third free cell are held out. goal: one (x, y) for all tasks instead. `ends_at_goal` false: play goes on to
-    the limit. Raises UsageError for a goal in a wall or outside the maze."""
+    `achieved`. Actions are forces in [-1, 1]², each held for `repeat` steps of 10 ms. A task is a start and a goal, at
+    least `apart` cells apart; goals in every third free cell are held out. goal: one (x, y) for all tasks instead.
+    `ends_at_goal` false: play goes on to the limit. Raises UsageError for a goal in a wall or outside the maze."""
 
     metric: ClassVar[str] = "success"
     reward_range = (0.0, 1.0)
@@ -59,13 +76,17 @@ class PointMazeWorld(GymWorld):
         self,
         *,
         maze: str = "Medium",
-        limit: int = 300,
+        limit: int = 200,
+        repeat: int = 5,
         apart: int = 4,
         goal: Sequence[float] | None = None,
         ends_at_goal: bool = True,
         seed: int = 0,
     ) -> None:
-        settings = {"continuing_task": not ends_at_goal, "max_episode_steps": limit}
+        if limit < 1 or repeat < 1:
+            raise UsageError("limit and repeat are at least 1")
+        self.repeat = repeat
+        settings = {"continuing_task": not ends_at_goal, "max_episode_steps": limit * repeat}
         super().__init__(env_id=f"PointMaze_{known_maze(maze)}-v3", settings=settings, seed=seed)
         inner = self._spare.unwrapped.maze
         self.walls = np.array(inner.maze_map) == 1
@@ -76,6 +97,9 @@ class PointMazeWorld(GymWorld):
         self.cells: list[Cell] = [(int(i), int(j)) for i, j in zip(*np.nonzero(~self.walls), strict=True)]
         self.goal = None if goal is None else self._checked(goal, maze)
         self.apart = apart
+
+    def _make(self) -> Any:
+        return Repeated(super()._make(), self.repeat)
 
     def observed_space(self, source: spaces.Space[Any]) -> spaces.Box:
         width = sum(source[name].shape[0] for name in ("observation", "desired_goal"))
