@@ -99,8 +99,7 @@ def logged_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
 
 def goals_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     """A goal-conditioned offline method on a tiny data set of a maze, tiny: three batches of 16 windows a step."""
-    settings = {"store.data": tiny_maze(), "policy.history": 2, "policy.horizon": 3, "policy.execute": 2}
-    return control_recipe(name, None, seed, settings={**settings, **more.pop("settings", {})}, **more)
+    return control_recipe(name, None, seed, settings={"store.data": tiny_maze(), **more.pop("settings", {})}, **more)
 
 
 def tiny_maze() -> str:

@@ -25,7 +25,7 @@ from pilotage.worlds.gym import GymWorld
 SEEN, ACTS = Box(-9, 9, (5,)), Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 4.0], np.float32))
 SMALL = {"hidden": (16,), "width": 8, "layers": 1, "heads": 2}
 KINDS = {"mean": RegressedPlanner, "levels": LevelPlanner, "sigmas": SigmaPlanner}
-BRIEF = {"mean": {}, "levels": {"levels": 4}, "sigmas": {}}
+BRIEF = {"mean": {}, "levels": {"levels": 4, "execute": 1}, "sigmas": {}}
 
 
 def planner(kind: str = "sigmas", **settings):
@@ -177,7 +177,7 @@ def test_all_levels_of_ddpm_are_taken_in_order():
             return super().say(noisy, time, states, goal)
 
     policy = Watches(SEEN, ACTS, levels=6, **SMALL)
-    policy.plan(torch.zeros(1, 1, 5), torch.zeros(1, dtype=torch.int64), torch.zeros(1))
+    policy.plan(torch.zeros(1, 2, 5), torch.zeros(1, dtype=torch.int64), torch.zeros(1))
     assert len(levels) == 6
     assert all(a > b for a, b in pairwise(levels))
 

@@ -149,7 +149,7 @@ def test_windows_that_the_policy_does_not_plan_are_refused():
 
 
 def test_a_recipe_draws_the_same_windows_again_after_opening_it_anew():
-    recipe = logged_recipe("diffusion-policy", settings={"policy.history": 2, "policy.horizon": 4})
+    recipe = logged_recipe("diffusion-policy", settings={"policy.horizon": 4, "policy.execute": 2})
     batches = []
     for _ in range(2):
         parts = assemble(recipe)

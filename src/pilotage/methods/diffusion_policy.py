@@ -44,8 +44,8 @@ def diffusion_policy(base: Recipe) -> Mapping[str, Any]:
 
 
 def windows_for(base: Recipe) -> Any:
-    """A store like the base's that cuts the windows that the policy plans."""
+    """A store like the base's that cuts the windows that the policy plans (of one decision, if it plans none)."""
     held = base.store.defaults()
-    span = {name: base.policy.defaults()[name] for name in ("history", "horizon")}
+    span = {name: base.policy.defaults().get(name, 1) for name in ("history", "horizon")}
     shared = ("data", "digest", "decisions_per_batch", "batches_per_step")
     return piece(data.windows.Windows, **{name: held[name] for name in shared}, **span)
