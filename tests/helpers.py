@@ -11,10 +11,11 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from pilotage import api
+from pilotage.credit.returns import score
 from pilotage.data import dataset
 from pilotage.data.batch import Batch, from_episodes
 from pilotage.methods.method import Method
-from pilotage.policies.base import Minibatch
+from pilotage.policies.base import Minibatch, Policy
 from pilotage.run import checkpoint
 from pilotage.run.log import read_metrics
 from pilotage.run.recipe import Recipe
@@ -151,6 +152,14 @@ def tiny_record(observed: int = 3, acted: int = 1) -> Batch:
     )
 
 
+def chain_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
+    """A method on pictures, tiny: chains of three steps, and no start."""
+    small = {"world.steps": 3, "policy.hidden": [16], "policy.embedding": 4, "evaluation.tasks": 2}
+    sizes = {"store.batches_per_step": 3} if name == "denoising" else {**SMALL_GROUPS, "start": None}
+    settings = {**SMALL, **small, **sizes, **more.pop("settings", {})}
+    return api.recipe(name, "images:digits", seed=seed, settings=settings, **more)
+
+
 def table_recipe(name: str, world: str = "finite:river-swim", seed: int = 0, **more: Any) -> Recipe:
     """A method of tables on a finite-horizon world: three replicas."""
     settings = {**SMALL, "policy.replicas": 3, **more.pop("settings", {})}
@@ -173,6 +182,12 @@ def smaller(recipe: Recipe, keep: Mapping[str, Any]) -> Recipe:
     if recipe.data is not None:
         recipe = recipe.vary("tests", {"data": smaller(api.set_path(recipe.data, "steps", 2), {})})
     return recipe
+
+
+def scored_again(batch: Batch, policy: Policy) -> Batch:
+    """A credit link: log-probs as scoring gives them. Where a machine's products round by the size of a batch, ratios
+    are not exactly 1 to begin with."""
+    return batch.with_columns(behaviour_logp=score(batch, policy, "logp"))
 
 
 def trained(recipe: Recipe, folder: Path) -> dict[str, Tensor]:

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from pilotage import explain
 from pilotage.data import dataset
 from pilotage.data.piece import Piece, UsageError
-from pilotage.data.tasks import Text
 from pilotage.gallery.report import write_comparison
 from pilotage.methods.method import check_applies, methods, stacked, usual_policy
-from pilotage.methods.roots import root, speaks, warm_start
+from pilotage.methods.roots import plays, root, warm_start
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import compare as runner
 from pilotage.run import log, loop, starts, verdict
@@ -32,6 +31,7 @@ from pilotage.worlds import registry
 
 DEFAULT_WORLD = "reasoning:chain_sum"
 PARTS = ("world.", "policy.")
+USUAL = {"text": "lm", "denoise": "denoiser"}  # policies of worlds of a kind; mlp elsewhere
 
 
 def recipe(
@@ -96,15 +96,18 @@ def recipe_where_it_applies(
 
 
 def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_policy: Mapping[str, Any]) -> Recipe:
-    """The method on world and policy, with the start that an untrained language policy needs."""
+    """The method on world and policy, with the start that an untrained policy needs."""
     made = world.build()
     try:
         check_applies(name, made.kind)
-        chosen = policy or resolve_policy(usual_policy(name) or ("lm" if isinstance(made.action, Text) else "mlp"))
+        chosen = policy or resolve_policy(usual_policy(name) or USUAL.get(made.kind, "mlp"))
         chosen = apply(chosen, "policy", dict(of_policy))
-        base = root(world, chosen, made.action, seed)
+        base = root(world, chosen, made.action, seed, made.kind)
         found = stacked(name, base)
-        if getattr(chosen.target, "untrained", False) and hasattr(made, "demonstrate") and speaks(found):
+        last = {path: base.get(path) for path in of_policy}  # a user's word is the last one, a method's before it
+        found = found.vary("you", {path: value for path, value in last.items() if found.get(path) != value})
+        shows = hasattr(made, "demonstrate") or hasattr(made, "examples")
+        if getattr(chosen.target, "untrained", False) and shows and plays(found):
             found = replace(found, start=warm_start(base))
     finally:
         made.close()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers import (
+    chain_recipe,
     control_recipe,
     differing,
     final_state,
@@ -62,10 +63,14 @@ def goals(slug: str) -> Recipe:
     return goals_recipe(slug, settings=SHORT)
 
 
+def chains(slug: str) -> Recipe:
+    return chain_recipe(slug, settings=SHORT)
+
+
 WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": logged, "rounds": rounds,
-          "tables": tables, "goals": goals}  # fmt: skip
+          "tables": tables, "goals": goals, "chains": chains}  # fmt: skip
 KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
-         "tables": "finite", "goals": "goals"}  # fmt: skip
+         "tables": "finite", "goals": "goals", "chains": "denoise"}  # fmt: skip
 
 
 def applicable(method: Method) -> list[str]:
@@ -193,6 +198,7 @@ def test_its_parameters_move(slug, world, tmp_path):
               "logged": lambda: logged(slug),
               "goals": lambda: goals(slug),
               "rounds": lambda: rounds(slug),
+              "chains": lambda: chains(slug),
               "tables": lambda: table_recipe(slug, settings={"steps": 12, "world.horizon": 2})}  # fmt: skip
     recipe = worlds[world]()
     parts = assemble(recipe)

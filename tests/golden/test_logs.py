@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from helpers import control_recipe, goals_recipe, learns_from_a_log, logged_recipe, metrics, table_recipe, text_recipe
+from helpers import (
+    chain_recipe,
+    control_recipe,
+    goals_recipe,
+    learns_from_a_log,
+    logged_recipe,
+    metrics,
+    table_recipe,
+    text_recipe,
+)
 from pilotage import api
 from pilotage.methods.method import Method, methods
 
@@ -28,6 +37,7 @@ WORLDS = {
     "goals": lambda slug: goals_recipe(slug, settings=FIVE),
     "bandit": lambda slug: api.recipe(slug, "bandit:logistic", settings={**FIVE, "prompts_per_step": 200}),
     "finite": lambda slug: table_recipe(slug, "finite:frozen-lake", settings=FIVE),
+    "denoise": lambda slug: chain_recipe(slug, settings=FIVE),
 }
 
 
@@ -35,7 +45,7 @@ def kinds(method: Method) -> tuple[str, ...]:
     """A log in place of worlds where a method plays in none; one kind of actions, but for those that take no other."""
     if learns_from_a_log(method):
         return ("logged",)
-    return tuple(kind for kind in method.worlds if kind != "box" or "discrete" not in method.worlds)
+    return tuple(kind for kind in method.worlds if kind not in ("box", "denoise") or "discrete" not in method.worlds)
 
 
 PAIRS = [(slug, kind) for slug, method in sorted(methods().items()) for kind in WORLDS if kind in kinds(method)]

@@ -1,5 +1,7 @@
 """Actors of off-policy learning that standardise what they see, and the slow copies beside them."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from gymnasium import spaces
 from helpers import differing
 from pilotage.learn.targets import Follower
 from pilotage.learn.terms import Target
+from pilotage.policies.normalise import Normaliser
 from pilotage.policies.squashed import DeterministicActor, SquashedActor
 
 BOX = spaces.Box(-2, 2, (2,), np.float32)
@@ -46,3 +49,28 @@ def test_slow_copies_see_through_the_policys_own_normaliser(kind):
     assert torch.equal(follower.policy.features(observation), policy.features(observation))
     assert not torch.equal(policy.features(observation), observation)
     assert follower.policy.critic is not policy.critic
+
+
+def test_what_is_kept_of_the_statistics_is_never_stale():
+    normaliser, values = Normaliser(3), torch.randn(9, 3)
+
+    def fresh(of):
+        made = Normaliser(3)
+        made.load_state_dict(of.state_dict())
+        return made(values)
+
+    with torch.inference_mode():
+        normaliser(values)
+    normaliser.observe(values * 4 + 1)
+    assert torch.equal(normaliser(values), fresh(normaliser))
+    twin = copy.deepcopy(normaliser)
+    twin.observe(values - 7)
+    assert torch.equal(twin(values), fresh(twin))
+    normaliser.load_state_dict(twin.state_dict())
+    assert torch.equal(normaliser(values), twin(values))
+    watched = values.clone().requires_grad_()
+    made = copy.deepcopy(twin)
+    with torch.inference_mode():
+        made(values)  # as acting does, before training
+    made(watched).sum().backward()
+    assert bool(watched.grad.any())

@@ -248,11 +248,14 @@ def test_a_denoising_loss_is_the_one_worked_out_by_hand(make):
     parts = assemble(make())
     batch = parts.draw(next(parts.store.batches(parts.streams, 0)), 0.0, 0, 0)
     policy, rows = parts.policy, rows_of(batch, needs_past=True)
-    terms = denoising_error(**policy.quantities(rows, frozenset({"said", "wanted", "level_weight"})))
+    terms = denoising_error(**policy.quantities(rows, frozenset({"said", "asked", "level_weight"})))
     assert terms.loss.shape == (int(batch.sampled.sum()),)
     width, span = policy.width, policy.span
     clean = policy.to_unit(batch["action"]).reshape(len(batch), span.length, width)
-    level, noise = batch["level"], batch["noise"].reshape(clean.shape)
+    levels, noise = batch["level"].reshape(len(batch), -1), batch["noise"].reshape(clean.shape)
+    level = levels[:, 0]
+    assert torch.equal(levels, level.unsqueeze(1).expand_as(levels))  # one for all actions of a window
+    assert len(level.unique()) > 1
     states, goal = policy.conditions(batch)
     noisy = policy.process.noised(clean, level, noise)
     said = policy.say(policy.process.scaled(noisy, level), policy.process.time(level), states, goal)
@@ -270,8 +273,8 @@ def test_padding_is_not_learnt_from():
     parts = assemble(logged_recipe("diffusion-policy", settings={"policy.horizon": 8}))
     batch = parts.draw(next(parts.store.batches(parts.streams, 0)), 0.0, 0, 0)
     assert not bool(batch.sampled.all())
-    wanted = parts.policy.quantities(rows_of(batch, True), frozenset({"said", "wanted", "level_weight"}))
-    assert len(wanted["wanted"]) == int(batch.sampled.sum()) < batch.decisions
+    wanted = parts.policy.quantities(rows_of(batch, True), frozenset({"said", "asked", "level_weight"}))
+    assert len(wanted["asked"]) == int(batch.sampled.sum()) < batch.decisions
     parts.world.close()
 
 

@@ -5,12 +5,11 @@ import pytest
 import torch
 
 from helpers import differing, logged_recipe
-from pilotage.credit.plans import drop_goals, hindsight, noised
+from pilotage.credit.plans import drop_goals, hindsight
 from pilotage.data.batch import Batch
 from pilotage.data.offline import Offline
 from pilotage.data.piece import UsageError
 from pilotage.data.windows import Span, Windows, of_window, shifted
-from pilotage.policies.denoise.karras import Sigmas
 from pilotage.run.assemble import assemble
 
 LENGTHS = torch.tensor([5, 3, 8])
@@ -114,7 +113,6 @@ def test_at_the_end_of_an_episode_goals_are_its_last_observations():
 
 class Asks:
     achieved = (0,)
-    process = Sigmas()
 
 
 def test_links_on_windows():
@@ -124,9 +122,6 @@ def test_links_on_windows():
     assert batch["goal"].shape == (64, 1, 1)
     assert bool((batch["goal"][:, 0, 0] > last - 1).all())
     assert torch.equal(batch["goal"][:, 0, 0].div(100, rounding_mode="floor"), last.div(100, rounding_mode="floor"))
-    batch = noised(batch, np.random.default_rng(0), policy)
-    assert batch["noise"].shape == batch["action"].shape
-    assert batch["level"].shape == (64,)  # one for all actions of a window
     batch = drop_goals(batch, np.random.default_rng(0), share=0.25)
     assert batch["goal_kept"].shape == (64,)
     assert 0.5 < float(batch["goal_kept"].float().mean()) < 0.95

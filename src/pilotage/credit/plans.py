@@ -1,4 +1,4 @@
-"""What windows get as they are drawn: goals in hindsight, noise to take away again, goals to leave out."""
+"""What windows get as they are drawn: goals in hindsight, and which of them to leave out."""
 
 from __future__ import annotations
 
@@ -21,14 +21,6 @@ def hindsight(batch: Batch, generator: np.random.Generator, policy: Any, store: 
     uniform = torch.from_numpy(generator.random(len(batch)))
     seen = store.later(place, uniform, 1, separation)
     return batch.with_episode(goal=seen[..., list(policy.achieved)])
-
-
-def noised(batch: Batch, generator: np.random.Generator, policy: Any) -> Batch:
-    """Noise [D, …] for every action, and per episode `level` [E]: one level for all actions of a window, drawn as the
-    policy's noise process says."""
-    noise = torch.from_numpy(generator.standard_normal(tuple(batch["action"].shape), dtype=np.float32))
-    level = policy.process.draw_level(torch.from_numpy(generator.random(len(batch), dtype=np.float32)))
-    return batch.with_columns(noise=noise).with_episode(level=level)
 
 
 def drop_goals(batch: Batch, generator: np.random.Generator, *, share: float = 0.1) -> Batch:

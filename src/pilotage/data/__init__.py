@@ -7,6 +7,7 @@ from pilotage.data.lazy import submodules
 if TYPE_CHECKING:
     from pilotage.data import batch as batch
     from pilotage.data import dataset as dataset
+    from pilotage.data import examples as examples
     from pilotage.data import folders as folders
     from pilotage.data import hdf5 as hdf5
     from pilotage.data import memory as memory

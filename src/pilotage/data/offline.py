@@ -85,13 +85,14 @@ class Offline:
         """`count` decisions, with replacement."""
         record = self._filled()
         chosen = self.rows(generator, count)
-        episode = torch.searchsorted(record.offsets, chosen, right=True) - 1
+        episode = record.owner[chosen]
         last = record.offsets[episode + 1] - 1 == chosen
-        following = record["observation"][(chosen + 1).clamp(max=record.decisions - 1)]
-        following[last] = record["final_observation"][episode[last]]
+        following = record["observation"].index_select(0, (chosen + 1).clamp_(max=record.decisions - 1))
+        if bool(last.any()):
+            following[last] = record["final_observation"][episode[last]]
         return Batch(
             torch.arange(count + 1),
-            {name: record[name][chosen] for name in ("observation", "action", "reward")},
+            {name: record[name].index_select(0, chosen) for name in ("observation", "action", "reward")},
             {"terminated": record["terminated"][episode] & last, "final_observation": following},
         )
 

@@ -43,7 +43,7 @@ from pilotage.run.recipe import Recipe
 def beso(base: Recipe) -> Mapping[str, Any]:
     """Noise as windows are drawn, goals left out for some, the denoising error, and an average of the weights."""
     return {
-        "drawn.noised": piece(credit.plans.noised),
+        "drawn.noised": piece(credit.noised.noised),
         "drawn.drop_goals": piece(credit.plans.drop_goals, share=0.1),
         "terms.actor.objectives.imitation": Objective(piece(losses.denoise.denoising_error)),
         "terms.actor.schedule": piece(learn.schedules.cosine, final=0.02),

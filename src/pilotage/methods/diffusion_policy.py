@@ -36,7 +36,7 @@ def diffusion_policy(base: Recipe) -> Mapping[str, Any]:
     """Windows in place of decisions, noise as they are drawn, and the denoising error."""
     return {
         "store": windows_for(base),
-        "drawn": {"noised": piece(credit.plans.noised)},
+        "drawn": {"noised": piece(credit.noised.noised)},
         "terms.actor.objectives.imitation": Objective(piece(losses.denoise.denoising_error)),
         "targets": {"average": Target("actor", rate=1e-3, warm=True)},
         "evaluation.policy": "average",

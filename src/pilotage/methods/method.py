@@ -15,6 +15,8 @@ from pilotage.run.recipe import Recipe
 ALSO = {"goals": "box"}  # kinds of worlds that are worlds of another kind too
 
 Changes = Callable[[Recipe], Mapping[str, Any]]
+PLAYED = ("text", "discrete", "box")  # kinds of worlds, see World.kind
+ALL_PLAYED = (*PLAYED, "denoise")  # for methods that ask nothing of a policy but log-probs
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Method:
     claim: str
     kind: Literal["method", "baseline"]
     policy: str = ""  # the policy it takes where none is named, if not the world's usual one
-    worlds: tuple[str, ...] = ("text", "discrete", "box")  # kinds of worlds it applies to, see World.kind
+    worlds: tuple[str, ...] = PLAYED  # kinds of worlds it applies to
 
     @property
     def card(self) -> str:
@@ -50,7 +52,7 @@ def method(
     claim: str = "",
     kind: Literal["method", "baseline"] = "method",
     policy: str = "",
-    worlds: tuple[str, ...] = ("text", "discrete", "box"),
+    worlds: tuple[str, ...] = PLAYED,
 ) -> Callable[[Changes], Method]:
     """Makes a Method of a function that returns changes. `parts`: which concepts it changes; `line`: what it is."""
 

@@ -231,11 +231,11 @@ class RegressedPlanner(Planner):
 
 
 class DenoisingPlanner(Planner):
-    """What planners that denoise share. Quantities: `said`, `wanted` [S, A], the network's answers and targets for
+    """What planners that denoise share. Quantities: `said`, `asked` [S, A], the network's answers and targets for
     windows with columns `noise` and `level` (see credit.plans), and `level_weight` [S]. `guidance`: λ of
     classifier-free guidance, 1 for none."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"said", "wanted", "level_weight"})
+    gives: ClassVar[frozenset[str]] = frozenset({"said", "asked", "level_weight"})
     process: Process
     guidance: float = 1.0
 
@@ -243,13 +243,20 @@ class DenoisingPlanner(Planner):
         episodes = self._windows(minibatch)
         states, goal = self.conditions(episodes)
         clean = self.to_unit(of_window(episodes, self.span, "action"))
-        pair = self.process.pair(clean, episodes["level"], of_window(episodes, self.span, "noise"))
+        level = of_window(episodes, self.span, "level")[:, 0]
+        pair = self.process.pair(clean, level, of_window(episodes, self.span, "noise"))
         counted = episodes.sampled
         return {
             "said": self.say(pair.inputs, pair.time, states, goal).flatten(0, 1)[counted],
-            "wanted": pair.target.flatten(0, 1)[counted],
+            "asked": pair.target.flatten(0, 1)[counted],
             "level_weight": episodes.spread(pair.weight)[counted],
         }
+
+    def noised(self, count: int, generator: np.random.Generator) -> dict[str, Tensor]:
+        """`noise` [count, A] for so many decisions of windows, and `level` [count]: one for all actions of a window."""
+        noise = torch.from_numpy(generator.standard_normal((count, self.width), dtype=np.float32))
+        uniform = torch.from_numpy(generator.random(count // self.span.length, dtype=np.float32))
+        return {"noise": noise, "level": self.process.draw_level(uniform).repeat_interleave(self.span.length)}
 
     def denoiser(self, seen: Tensor) -> sampling.Denoise:
         """What samplers ask for plans of lanes that saw [n, history, O]."""

@@ -73,6 +73,12 @@ KINDS = (
         "an oracle that scores actions, and a rule that explores",
         "bandit",
     ),
+    Kind(
+        "denoiser",
+        "pilotage.policies.denoiser:Denoiser",
+        "a perceptron that draws pictures by denoising, each step a decision",
+        "denoiser",
+    ),
     Kind("table", "pilotage.policies.table:Table", "a table by time and state, many replicas at once", "table"),
     Kind("lm", "pilotage.policies.language:TinyLanguageModel", "a small character transformer from scratch", "lm"),
     Kind(

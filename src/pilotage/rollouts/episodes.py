@@ -19,7 +19,7 @@ BLOCK = 64  # steps for which random numbers are drawn at a time
 
 
 class Episodes(Rollout):
-    """`samples` episodes of each of `prompts` tasks (a group has the same start), each at most `max_steps` long.
+    """`samples` episodes of each of `prompts` tasks (a group has the same task), each at most `max_steps` long.
 
     An episode cut by `max_steps` is truncated (stop LENGTH). Lanes whose episode ended are left out of further steps.
     Where the world tells success, the per-episode column `success` says whether there was any.
@@ -121,5 +121,5 @@ def _record(
             "episode_return": torch.stack([r.sum() for r in reward]),
             "episode_length": torch.tensor([float(len(r)) for r in reward]),
         },
-        {"reason": [end[2] for end in ends]},
+        {"category": [task.category for task in tasks], "reason": [end[2] for end in ends]},
     )

@@ -63,6 +63,11 @@ class Parts:
         name = self.recipe.evaluation.policy
         return self.learner.targets[name] if name else self.policy
 
+    def started(self) -> None:
+        """The policy has got the weights of a start: the targets that follow it begin there too."""
+        for follower in getattr(self.learner, "followers", {}).values():
+            follower.load_state_dict(self.policy.state_dict())
+
     def observe(self, observations: Tensor) -> None:
         """Shows the policy's normaliser what was observed in a step."""
         if isinstance(self.policy, ActingPolicy):

@@ -43,7 +43,8 @@ class Experiment:
 
     name: SLUG or SLUG.WORLD, the result's file. arms: their recipes, by label, given whether this is the quick version.
     pairs: (candidate, baseline) labels that are compared. judge: the criterion as a function of runs and comparisons.
-    others: runs that are not ours, given seeds and whether this is the quick version.
+    others: runs that are not ours, given seeds and whether this is the quick version. start_per_seed: each seed has a
+    start of its own, of that seed; else all share the start as it stands in the recipe.
     """
 
     name: str
@@ -55,15 +56,18 @@ class Experiment:
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     quick_seeds: Sequence[int] = (100, 101)
     others: Callable[[Sequence[int], bool], Runs] | None = None
+    start_per_seed: bool = False
 
 
-def planned(arms: Mapping[str, Recipe], seeds: Sequence[int]) -> list[runner.Job]:
+def planned(arms: Mapping[str, Recipe], seeds: Sequence[int], start_per_seed: bool = False) -> list[runner.Job]:
     """The runs, seed by seed. A run's folder is named by its recipe, so that experiments share what is the same."""
     found = []
     for seed in seeds:
         for label, recipe in arms.items():
             home = RUNS / f"{label}-{dataclasses.replace(recipe, seed=0).digest()[:8]}"
             made = dataclasses.replace(recipe, seed=seed, name=label)
+            if start_per_seed and made.start is not None:
+                made = dataclasses.replace(made, start=dataclasses.replace(made.start, seed=seed))
             found.append(runner.Job(label, seed, made, home / f"seed-{seed}", home / f"seed-{seed}.log"))
     return found
 
@@ -76,7 +80,7 @@ def run(
     Raises RunStopped if a run failed, ComparisonStopped if asked to stop.
     """
     arms, seeds = experiment.arms(quick), experiment.quick_seeds if quick else experiment.seeds
-    plan = planned(arms, seeds)
+    plan = planned(arms, seeds, experiment.start_per_seed)
     runner.make_starts(plan)
     failures = runner.run_all(plan, jobs)
     if failures:

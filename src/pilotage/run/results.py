@@ -113,7 +113,7 @@ class RunResult:
 
         def total(name: str) -> float:
             found = [record[name] for record in trained if record.get(name) is not None]
-            return float(found[-1]) if found else math.nan
+            return float(found[-1]) if found else math.nan if trained or self.steps[-1] else 0.0
 
         return Compute(
             total("count/decisions"), total("count/episodes"), total("count/verdicts"), total("seconds"), total("step")

@@ -78,6 +78,13 @@ FAMILIES = (
         "gymnasium_robotics",
         "robots",
     ),
+    Family(
+        "images",
+        "pictures drawn step by step by a denoiser, judged when they are done",
+        ("images:digits",),
+        "sklearn",
+        "images",
+    ),
     Family("tabular", "a tiny random problem whose values are known exactly", ("tabular",), "gymnasium", "control"),
 )
 
@@ -167,6 +174,12 @@ def _pointmaze(name: str) -> Piece:
     return Piece("pilotage.worlds.pointmaze:PointMazeWorld", {"maze": known_maze(name)})
 
 
+def _images(name: str) -> Piece:
+    if name != "digits":
+        raise UsageError(f"there is no world of images {name!r}; {nearest(name, ['digits'])}")
+    return Piece("pilotage.worlds.images:Digits")
+
+
 def _tabular(name: str) -> Piece:
     if name:
         raise UsageError(f"tabular takes no name, but settings; not {name!r}")
@@ -175,7 +188,7 @@ def _tabular(name: str) -> Piece:
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
     "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
-    "tabular": _tabular, "finite": _finite, "pointmaze": _pointmaze,
+    "tabular": _tabular, "finite": _finite, "images": _images, "pointmaze": _pointmaze,
 }  # fmt: skip
 
 
