@@ -152,6 +152,20 @@ def _gradient_steps(method: str, about: float) -> Row:
     )
 
 
+def _drawing(store: str, what: str) -> Row:
+    return Row(
+        f"draw-{store}",
+        f"256 random rows with their next observations from {what} of 1 M HalfCheetah decisions",
+        "draws",
+        "benchmarks.stores:drawing",
+        None,
+        settings={"store": store, "decisions": 1_000_000, "rows": 256, "draws": 1000},
+        kind="seconds",
+        target=1e-3,
+        about=1,
+    )
+
+
 def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
     return Row(
         name,
@@ -198,6 +212,9 @@ ROWS: tuple[Row, ...] = (
         target=1.5,
         about=2,
     ),
+    _drawing("replay", "a replay store"),
+    _drawing("offline", "a logged data set"),
+    _drawing("weighted", "a logged data set with weights"),
     Row(
         "bandit-inverse-gap",
         "inverse-gap weighting with a linear oracle, 10 features, 10 actions, batches of 1000, the same stream",
