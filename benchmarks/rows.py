@@ -126,6 +126,19 @@ def _gradient_steps(method: str, about: float) -> Row:
     )
 
 
+def _sampling(rows: int, plans: int, about: float) -> Row:
+    return Row(
+        f"denoise-{rows}",
+        f"plans of 16 x 4 from the same network (3 x 256), DDPM's 100 levels, {rows} at a time",
+        "plans",
+        **_pair("denoising", "sample"),
+        settings={"hidden": (256, 256, 256), "rows": rows, "levels": 100, "plans": plans},
+        target=1.0,
+        packages=("diffusers", "torch"),
+        about=about,
+    )
+
+
 def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
     return Row(
         name,
@@ -183,6 +196,8 @@ ROWS: tuple[Row, ...] = (
     _seeds("adyen-bandits", 5.0),
     _seeds("linucb", 5.0),
     _seeds("thompson", 5.0),
+    _sampling(1, 20, 1),
+    _sampling(64, 5, 1),
     _stepping("stepping-cartpole", "CartPole-v1", 8, 4000),
     _stepping("stepping-halfcheetah", "HalfCheetah-v5", 1, 8000),
 )
