@@ -119,7 +119,7 @@ def resolve(arguments: list[str]) -> None:
     """The recipe that a command of `train` or `compare` would run."""
     verb, *rest = arguments
     given = group.commands[verb].make_context(verb, rest).params
-    names = ("world", "policy", "seed", "steps", "settings", "config")
+    names = ("world", "policy", "data", "seed", "steps", "settings", "config")
     asked = options.asked_for(*(given.get(name) for name in names))
     for name in given.get("names") or [given["name"]]:
         assert api.recipe(name, asked.world, asked.policy, settings=asked.settings).policy.target
@@ -170,7 +170,7 @@ def look_up(code: str) -> None:
         check_setting(code)
 
 
-USUAL = ("ppo", "grpo", "nft", "mdpo")  # between them they have every path that documents name
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql")  # between them they have every path that documents name
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 

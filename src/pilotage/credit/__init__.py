@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from pilotage.credit import bootstrap as bootstrap
     from pilotage.credit import groups as groups
     from pilotage.credit import noised as noised
+    from pilotage.credit import plans as plans
     from pilotage.credit import reference as reference
     from pilotage.credit import regret as regret
     from pilotage.credit import returns as returns
     from pilotage.credit import tracked as tracked
+    from pilotage.credit import trajectories as trajectories
 else:
     __getattr__ = submodules(__name__)

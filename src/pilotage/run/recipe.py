@@ -26,6 +26,7 @@ class Evaluation:
     """When and on what a policy is judged: `tasks` held-out tasks, `samples` episodes each, every `every` steps.
 
     temperature applies to language (0: greedy); `greedy` to actions. The first and the last policy are always judged.
+    policy: the name of a target that is judged in place of the policy itself, such as an average of its weights.
     """
 
     every: int = 20
@@ -34,6 +35,7 @@ class Evaluation:
     temperature: float = 1.0
     greedy: bool = False
     max_steps: int = 1000
+    policy: str = ""
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "evaluation.", "every", "temperature")

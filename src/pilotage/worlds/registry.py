@@ -72,6 +72,13 @@ FAMILIES = (
         "control",
     ),
     Family(
+        "pointmaze",
+        "a ball to be pushed through a maze to a goal (gymnasium-robotics)",
+        ("pointmaze:Medium", "pointmaze:Large", "pointmaze:UMaze"),
+        "gymnasium_robotics",
+        "robots",
+    ),
+    Family(
         "images",
         "pictures drawn step by step by a denoiser, judged when they are done",
         ("images:digits",),
@@ -161,6 +168,12 @@ def _finite(name: str) -> Piece:
     return Piece(f"pilotage.worlds.finite:{FINITE[name]}")
 
 
+def _pointmaze(name: str) -> Piece:
+    from pilotage.worlds.pointmaze import known_maze
+
+    return Piece("pilotage.worlds.pointmaze:PointMazeWorld", {"maze": known_maze(name)})
+
+
 def _images(name: str) -> Piece:
     if name != "digits":
         raise UsageError(f"there is no world of images {name!r}; {nearest(name, ['digits'])}")
@@ -175,7 +188,7 @@ def _tabular(name: str) -> Piece:
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
     "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
-    "tabular": _tabular, "finite": _finite, "images": _images,
+    "tabular": _tabular, "finite": _finite, "images": _images, "pointmaze": _pointmaze,
 }  # fmt: skip
 
 
