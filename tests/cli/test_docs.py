@@ -170,7 +170,25 @@ def look_up(code: str) -> None:
         check_setting(code)
 
 
-USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql")  # between them they have every path that documents name
+# between them they have every path that documents name
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo")
+OTHER_FLAGS, "no such flag"
+        if words[0] == "--set" and (named := re.match(r"([a-z_]+(\.[a-z_]+)*)=", " ".join(words[1:]))):
+            check_setting(named[1])
+    elif re.fullmatch(r"(terms|credit|sampler|rollout|evaluation|limits|world|policy)\.[a-z_.]+", code):
+        check_setting(code)
+
+
+USUAL = (
+    "ppo",
+    "grpo",
+    "nft",
+    "mdpo",
+    "td3-bc",
+    "iql",
+    "cql",
+    "ddpo",
+)  # between them they have every path that documents name
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
@@ -197,7 +215,7 @@ def names_of(piece: str) -> set[str]:
 @cache
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
-              "bandits:SimulatedBandit", "bandits:TableBandit"]  # fmt: skip
+              "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 

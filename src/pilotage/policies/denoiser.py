@@ -32,7 +32,7 @@ class Denoiser(ActingPolicy):
     """
 
     untrained: ClassVar[bool] = True
-    learning_rate: ClassVar[float] = 3e-4
+    learning_rate: ClassVar[float] = 1e-4
     imitation_rate: ClassVar[float] = 1e-3
     gives: ClassVar[frozenset[str]] = frozenset({"logp", "said", "asked"})
 
