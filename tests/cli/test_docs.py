@@ -109,6 +109,8 @@ def run(words: list[str], whole: bool, refused: bool, pilotage: Callable) -> Non
 def added(arguments: list[str]) -> list[str]:
     """What cuts a command short, as CONTRIBUTING.md says."""
     verb = arguments[0]
+    if arguments[:2] == ["data", "make"]:
+        return ["--steps", "300", "--expert-steps", "2"]
     if verb not in ("train", "compare"):
         return CUT.get(verb, [])
     settings = QUIET if "ppo" in arguments else f"{QUIET} {SMALL}"
@@ -170,13 +172,15 @@ def look_up(code: str) -> None:
         check_setting(code)
 
 
-USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql")  # between them they have every path that documents name
+# between them they have every path that documents name
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo")
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
 def flags(verb: str = "") -> set[str]:
     """The options of a verb, or of all."""
-    verbs = [group.commands[verb]] if verb else group.commands.values()
+    verbs = [group.commands[verb]] if verb else list(group.commands.values())
+    verbs += [inner for one in verbs if isinstance(one, click.Group) for inner in one.commands.values()]
     return {name for one in verbs for option in one.params if isinstance(option, click.Option) for name in option.opts}
 
 
@@ -197,7 +201,8 @@ def names_of(piece: str) -> set[str]:
 @cache
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
-              "bandits:SimulatedBandit", "bandits:TableBandit", "pointmaze:PointMazeWorld"]  # fmt: skip
+              "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits",
+              "pointmaze:PointMazeWorld"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 
