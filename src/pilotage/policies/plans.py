@@ -215,7 +215,11 @@ class Planner(ActingPolicy):
             age = torch.where(due, torch.zeros_like(age), age)
         held["begun"][rows], held["age"][rows] = True, age + 1
         chosen = held["plan"][rows, self.span.now + age]
-        return self.to_world(chosen.clamp(-1, 1)), torch.zeros(len(rows))
+        return self.to_world(self.executed(chosen)), torch.zeros(len(rows))
+
+    def executed(self, unit: Tensor) -> Tensor:
+        """[n, A] what is done where a plan says `unit`: that, within the bounds."""
+        return unit.clamp(-1, 1)
 
     def observe(self, observations: Tensor) -> None:
         self.normaliser.observe(observations.reshape(len(observations), -1).float())
