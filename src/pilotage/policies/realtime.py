@@ -77,13 +77,15 @@ class RealTimePlanner(LevelPlanner):
         return unit
 
     def plan(self, seen: Tensor, seeds: Tensor, lanes: Tensor) -> Tensor:
-        again = self._memory["begun"][lanes] if self.warm else torch.zeros(len(lanes), dtype=torch.bool)
-        if not bool(again.any()):
+        if not self.warm:
             return super().plan(seen, seeds, lanes)
+        again = self._memory["begun"].index_select(0, lanes)
+        if bool(again.all()):
+            return self.replan(seen, seeds, lanes)
         found = torch.empty(len(lanes), self.span.length, self.width)
-        found[again] = self.replan(seen[again], seeds[again], lanes[again])
-        if not bool(again.all()):
-            found[~again] = super().plan(seen[~again], seeds[~again], lanes[~again])
+        found[~again] = super().plan(seen[~again], seeds[~again], lanes[~again])
+        if bool(again.any()):
+            found[again] = self.replan(seen[again], seeds[again], lanes[again])
         return found
 
     def replan(self, seen: Tensor, seeds: Tensor, lanes: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ class RealTimePlanner(LevelPlanner):
 
     def guesses(self, lanes: Tensor) -> Tensor:
         """[n, W, A] what is left of the plans before."""
-        left = self._memory["plan"][lanes].clone()
+        left = self._memory["plan"].index_select(0, lanes)
         if self.discrete and self.rule == "clip":
             left[..., self.discrete] = signs(left[..., self.discrete]) / self.factor
         return shifted(left, self.execute) if self.shift else left
