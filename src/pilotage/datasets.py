@@ -35,7 +35,7 @@ def make(
     expert_steps: int | None = None,
     settings: Mapping[str, Any] | None = None,
     show: bool = True,
-    told: logged.Told = lambda name, count: None,
+    told: logged.Told = lambda name, count, total: None,
 ) -> About:
     """Logs a data set of whole episodes and writes it under the name `out` (by default of world and quality).
 

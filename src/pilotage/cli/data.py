@@ -14,6 +14,7 @@ from pilotage.engines.local import prepare
 
 if TYPE_CHECKING:
     from pilotage.data.dataset import About
+    from pilotage.run.progress import Progress
 
 QUALITIES = "random, medium, expert, mixed:0.1 (the expert's share), scripted, scripted:0.1 (its noise)"
 
@@ -61,18 +62,40 @@ def make(
     Example:  pilotage data make gym:HalfCheetah-v5 --quality mixed:0.1 --out halfcheetah/mixed-v0
     """
     from pilotage import datasets
-    from pilotage.run.logged import JUDGED, Quality
-    from pilotage.run.progress import Progress
 
     prepare(threads)
-    best = Quality.parse(quality).best
-    with Progress({"random return": JUDGED, f"{best} return": JUDGED, "decisions": steps}) as progress:
+    with Stages() as stages:
         found = datasets.make(
             world, quality, steps, out=out, seed=seed, expert=expert, expert_steps=expert_steps,
             settings=dict(map(parse_setting, settings)),
-            told=lambda name, count: progress.update(name, count, {}),
+            told=stages.told,
         )  # fmt: skip
     click.echo(f"made {found.name}: {said(found)}")
+
+
+class Stages:
+    """A bar for what is under way, with its own pace; another for what comes next."""
+
+    def __init__(self) -> None:
+        self.shown: Progress | None = None
+        self.name = ""
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def told(self, name: str, count: int, total: int) -> None:
+        """How far a stage is."""
+        from pilotage.run.progress import Progress
+
+        if self.shown is None or name != self.name:
+            self.__exit__()
+            self.name, self.shown = name, Progress({name: total}).__enter__()
+            self.shown.update(name, 0, {})
+        self.shown.update(name, count, {})
+
+    def __exit__(self, *exception: object) -> None:
+        if self.shown is not None:
+            self.shown.__exit__(*exception)
 
 
 @data.command("import")

@@ -117,7 +117,7 @@ class Learner:
         before the first optimiser step (`mismatch/kl`, `mismatch/max`).
         """
         tally = Tally()
-        usable = batch.select(batch.valid) if not bool(batch.valid.all()) else batch
+        usable = batch.select(batch.valid) if "valid" in batch and not bool(batch.valid.all()) else batch
         everything = rows_of(usable, self.policy.needs_past)
         self.batches += 1
         due = [active for active in self.terms if self.batches % active.term.every == 0]
@@ -287,4 +287,5 @@ def _optimiser_state(active: ActiveTerm) -> dict[str, Any]:
 def _restore_optimiser(active: ActiveTerm, saved: Mapping[str, Any]) -> None:
     for name, parameter in zip(active.names, active.parameters, strict=True):
         if name in saved:
-            active.optimiser.state[parameter] = {key: value.clone() for key, value in saved[name].items()}
+            kept = {key: value.clone() if isinstance(value, Tensor) else value for key, value in saved[name].items()}
+            active.optimiser.state[parameter] = kept

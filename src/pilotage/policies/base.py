@@ -54,6 +54,8 @@ class Minibatch:
 
 def rows_of(batch: Batch, needs_past: bool) -> Minibatch:
     """All sampled decisions of a batch as one minibatch; with the episodes where scores need the past."""
+    if "sampled" not in batch.columns:
+        return Minibatch(dict(batch.columns), batch.owner, torch.arange(batch.decisions), batch if needs_past else None)
     chosen = batch.sampled.nonzero().squeeze(-1)
     whole = len(chosen) == batch.decisions
     columns = {name: column if whole else column[chosen] for name, column in batch.columns.items()}

@@ -28,7 +28,7 @@ LONGEST = 1000  # decisions of an episode, where the world sets no limit
 KEPT = ("observation", "action", "reward")
 QUALITIES = ("random", "medium", "expert", "mixed:SHARE", "scripted", "scripted:NOISE")
 
-Told = Callable[[str, int], None]  # what is under way, and how far it is
+Told = Callable[[str, int, int], None]  # what is under way, how far it is, and of how much
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Order:
             raise UsageError(f"a data set has at least 1 decision, not {self.decisions}")
 
 
-def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count: None) -> dataset.About:
+def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count, total: None) -> dataset.About:
     """Plays and writes a data set; `runs` has the run folders of the policies that the quality needs.
 
     Policies act as they did in training, with their own noise. Random and expert returns are means over the same
@@ -162,7 +162,7 @@ def _judged(name: str, policy: Policy, world: World, order: Order, told: Told) -
     for batch in _chunks(f"reference/{name}", policy, world, order, "held_out", 0):
         returns = batch.returns[batch.valid][: JUDGED - count].double()
         total, count = total + float(returns.sum()), count + len(returns)
-        told(f"{name} return", count)
+        told(f"{name} return", count, JUDGED)
         if count >= JUDGED:
             break
     return total / count
@@ -185,7 +185,7 @@ def _played(
             kept.append(whole)
             held += whole.decisions
             tasks += len(batch)
-            told("decisions", min(told_before + held, order.decisions))
+            told("decisions", min(told_before + held, order.decisions), order.decisions)
             if held >= wanted:
                 break
         told_before += held
