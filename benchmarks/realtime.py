@@ -1,5 +1,5 @@
-"""A control step of plans that begin with the one before them, over one of plans that take all levels: the same network,
-one lane, an action of each plan. Both sides are ours."""
+"""A control step of plans that begin with the one before them, over one of plans that take all levels: one network, one
+lane, an action of each plan. Both sides are ours."""
 
 from __future__ import annotations
 
