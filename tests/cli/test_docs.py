@@ -174,23 +174,6 @@ def look_up(code: str) -> None:
 
 # between them they have every path that documents name
 USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo")
-OTHER_FLAGS, "no such flag"
-        if words[0] == "--set" and (named := re.match(r"([a-z_]+(\.[a-z_]+)*)=", " ".join(words[1:]))):
-            check_setting(named[1])
-    elif re.fullmatch(r"(terms|credit|sampler|rollout|evaluation|limits|world|policy)\.[a-z_.]+", code):
-        check_setting(code)
-
-
-USUAL = (
-    "ppo",
-    "grpo",
-    "nft",
-    "mdpo",
-    "td3-bc",
-    "iql",
-    "cql",
-    "ddpo",
-)  # between them they have every path that documents name
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
