@@ -153,8 +153,8 @@ def tiny_record(observed: int = 3, acted: int = 1) -> Batch:
 
 
 def chain_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
-    """A method on pictures, tiny: chains of three steps, and no start. Asked for the clean picture, a network that knows
-    nothing draws the same one always, and there would be nothing to learn."""
+    """A method on pictures, tiny: chains of three steps, and no start. Asked for the clean picture, a network that
+    knows nothing draws the same one always, and there would be nothing to learn."""
     small = {
         "policy.asks": "epsilon",
         "world.steps": 3,
