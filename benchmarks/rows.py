@@ -245,6 +245,16 @@ ROWS: tuple[Row, ...] = (
     _seeds("thompson", 5.0),
     _sampling(1, 20, 1),
     _sampling(64, 5, 1),
+    Row(
+        "control-step-rti-dp",
+        "rti-dp, levels 2, 1, 0 from the last plan, over all 100 levels, both ours: 3 x 256, plans of 16 x 4, one lane",
+        "control steps",
+        **_pair("realtime", "control"),
+        settings={"hidden": (256, 256, 256), "warm": (2, 1, 0), "levels": 100, "steps": 300},
+        target=20.0,
+        packages=("torch",),
+        about=6,
+    ),
     _stepping("stepping-cartpole", "CartPole-v1", 8, 4000),
     _stepping("stepping-halfcheetah", "HalfCheetah-v5", 1, 8000),
 )
