@@ -172,7 +172,8 @@ def look_up(code: str) -> None:
         check_setting(code)
 
 
-USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql")  # between them they have every path that documents name
+# between them they have every path that documents name
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo")
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
@@ -200,7 +201,8 @@ def names_of(piece: str) -> set[str]:
 @cache
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
-              "bandits:SimulatedBandit", "bandits:TableBandit"]  # fmt: skip
+              "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits",
+              "pointmaze:PointMazeWorld"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 
