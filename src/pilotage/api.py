@@ -19,7 +19,7 @@ from pilotage.data.piece import Piece, UsageError
 from pilotage.data.tasks import Text
 from pilotage.gallery.report import write_comparison
 from pilotage.methods.method import check_applies, methods, stacked, usual_policy
-from pilotage.methods.roots import root, speaks, warm_start
+from pilotage.methods.roots import imitates, root, warm_start
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import checkpoint, log, loop, verdict
 from pilotage.run import compare as runner
@@ -87,7 +87,7 @@ def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_polic
         chosen = apply(chosen, "policy", dict(of_policy))
         base = root(world, chosen, made.action, seed)
         found = stacked(name, base)
-        if getattr(chosen.target, "untrained", False) and hasattr(made, "demonstrate") and speaks(found):
+        if getattr(chosen.target, "untrained", False) and hasattr(made, "demonstrate") and not imitates(found):
             found = replace(found, start=warm_start(base))
     finally:
         made.close()

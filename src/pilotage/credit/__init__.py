@@ -7,6 +7,7 @@ from pilotage.data.lazy import submodules
 if TYPE_CHECKING:
     from pilotage.credit import bootstrap as bootstrap
     from pilotage.credit import groups as groups
+    from pilotage.credit import preference as preference
     from pilotage.credit import reference as reference
     from pilotage.credit import regret as regret
     from pilotage.credit import returns as returns

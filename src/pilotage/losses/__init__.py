@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pilotage.losses import actor as actor
     from pilotage.losses import imitation as imitation
     from pilotage.losses import policy as policy
+    from pilotage.losses import preference as preference
     from pilotage.losses import reduce as reduce
     from pilotage.losses import regularise as regularise
     from pilotage.losses import terms as terms

@@ -50,7 +50,12 @@ def rate_of(policy: Piece, name: str) -> float:
 
 def speaks(recipe: Recipe) -> bool:
     """Whether the recipe's world is one of texts."""
-    return recipe.rollout.target is rollouts.messages.Messages
+    return isinstance(target := recipe.rollout.target, type) and issubclass(target, rollouts.messages.Messages)
+
+
+def imitates(recipe: Recipe) -> bool:
+    """Whether it learns from demonstrations or records, and so needs nothing to start from."""
+    return recipe.rollout.target in (rollouts.demonstrations.Demonstrations, rollouts.stored.Stored)
 
 
 def warm_start(base: Recipe) -> Recipe:

@@ -21,7 +21,14 @@ from pilotage.samplers.uniform import Uniform
 from pilotage.worlds.base import World
 
 KEEPS = ("state_dict", "load_state_dict")
-CREDIT_SEES = ("policy", "progress", "over_ranks", "world")  # what a link of the credit chain may ask for by name
+CREDIT_SEES = (
+    "policy",
+    "progress",
+    "over_ranks",
+    "world",
+    "streams",
+    "step",
+)  # what a link of the credit chain may ask for by name
 DRAWN_SEES = ("policy", "progress", "targets", "generator")  # and what a link on drawn batches may ask for
 
 
@@ -41,11 +48,17 @@ class Parts:
     learner: Learner
     ranks: Ranks
 
-    def credited(self, batch: Batch, progress: float) -> Batch:
+    def credited(self, batch: Batch, progress: float, step: int = 0) -> Batch:
         """The batch after every link of the credit chain, in order."""
+        given = {"policy": self.policy, "progress": progress, "over_ranks": self.ranks.sum, "world": self.world}
         for link in self.credit.values():
-            batch = link(batch, policy=self.policy, progress=progress, over_ranks=self.ranks.sum, world=self.world)
+            batch = link(batch, streams=self.streams, step=step, **given)
         return batch
+
+    def told(self) -> dict[str, float]:
+        """What links of the credit chain have to say of the last batch (those with a method `metrics`)."""
+        links = [link.function for link in self.credit.values() if hasattr(link.function, "metrics")]
+        return {name: value for link in links for name, value in link.metrics().items()}
 
     def draw(self, batch: Batch, progress: float, step: int, index: int) -> Batch:
         """A batch of the store after every link on drawn batches; `index` counts the draws of the step."""

@@ -19,6 +19,7 @@ from pilotage.run.recipe import Recipe
 from pilotage.run.statistics import cluster_bootstrap
 from pilotage.worlds.base import World
 
+MEASURES_SEE = ("policy", "world", "recipe")  # what a measure may ask for by name
 SHOWN = 16  # transcripts kept per evaluation
 
 
@@ -29,6 +30,9 @@ class Evaluator:
         self.settings = recipe.evaluation
         self.recipe = recipe
         self.world: World | None = None
+        self.measures = {name: piece.bound() for name, piece in recipe.evaluation.measures.items()}
+        for name, measure in self.measures.items():
+            measure.check(f"evaluation.measures.{name}", 0, MEASURES_SEE)
         self.tasks: list[Task] = []
 
     def __call__(self, policy: Policy, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -51,6 +55,8 @@ class Evaluator:
             "eval/length": float(batch.total(batch.sampled.float()).mean()),
             "eval/invalid": 1 - float(batch.valid.float().mean()),
         }
+        for measure in self.measures.values():
+            found |= measure(policy=policy, world=self._world(), recipe=self.recipe)
         return found, transcripts(batch)
 
     def play(self, policy: Policy, step: int) -> Batch:

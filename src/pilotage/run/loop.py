@@ -130,7 +130,8 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     rolled = time.perf_counter()
     raw = batch
     _check_rewards(recipe, raw, step)
-    batch = parts.credited(batch, progress)
+    batch = parts.credited(batch, progress, step)
+    told = parts.told()
     parts.sampler.observe(batch)
     parts.store.add(batch)
     updates = [
@@ -144,7 +145,8 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     ended = time.perf_counter()
     counters.add(raw, ended - began)
     seconds = {"seconds/rollout": rolled - began, "seconds/learn": ended - rolled}
-    return {**summarise(raw), "train/kept": len(batch) / max(len(raw), 1), **learnt, **counters.metrics(), **seconds}
+    kept = len(batch) / max(len(raw), 1)
+    return {**summarise(raw), "train/kept": kept, **told, **learnt, **counters.metrics(), **seconds}
 
 
 def _check_rewards(recipe: Recipe, batch: Batch, step: int) -> None:

@@ -26,6 +26,7 @@ class Evaluation:
     """When and on what a policy is judged: `tasks` held-out tasks, `samples` episodes each, every `every` steps.
 
     temperature applies to language (0: greedy); `greedy` to actions. The first and the last policy are always judged.
+    measures: what else is found out of a policy each time, see `pilotage.run.measures`.
     """
 
     every: int = 20
@@ -34,6 +35,7 @@ class Evaluation:
     temperature: float = 1.0
     greedy: bool = False
     max_steps: int = 1000
+    measures: Mapping[str, Piece] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "evaluation.", "every", "temperature")
