@@ -3,8 +3,8 @@
     L = -mean[ log σ(β h) ],   h = log π(w)/π_ref(w) - log π(l)/π_ref(l)
 
 Rafailov et al. 2023, arXiv 2305.18290, eq. 7. Log-probs are sums over an answer's tokens. The pairs are made once: they
-are the world's own (`pairs:FILE`), or come from answers of the run's start, of which verdicts choose the best and the
-worst of each group; `credit.pairs` has the other rules, a share of wrong labels, and what is done with ties. There is no
+are the world's own (`pairs:FILE`), or come from answers of the run's start, of which verdicts choose the best and worst
+of each group; `credit.pairs` has the other rules, a share of wrong labels, and what is done with ties. There is no
 dropout, so stored and trained log-probs agree; the run stops if h is not 0 before the first update.
 """
 
