@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage import credit, losses, rollouts
+from pilotage import credit, learn, losses, rollouts
 from pilotage.data.piece import Piece, piece
 from pilotage.learn.terms import Objective
 from pilotage.methods.method import method
@@ -47,6 +47,7 @@ def dpo(base: Recipe) -> Mapping[str, Any]:
         "credit.reference": piece(credit.reference.Reference),
         "terms.policy.objectives.policy": Objective(piece(losses.preference.logistic), reduction="sequence"),
         "terms.policy.unit": "group",
+        "terms.policy.schedule": piece(learn.schedules.constant),
         "evaluation.samples": 200 if game else 1,
         "evaluation.measures": {"game": Piece(f"{MEASURES}:GameValue")}
         if game
