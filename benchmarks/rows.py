@@ -113,6 +113,19 @@ def _seeds(method: str, target: float) -> Row:
     )
 
 
+def _gradient_steps(method: str, about: float) -> Row:
+    return Row(
+        f"gradient-steps-{method}",
+        f"{method} on a log of HalfCheetah's shapes, 2 x 256, batches of 256, drawing them included",
+        "gradient steps",
+        **_pair("offline", "gradient_steps"),
+        settings={"method": method, "batches": 300},
+        target=1.5,
+        packages=("d3rlpy", "torch"),
+        about=about,
+    )
+
+
 def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
     return Row(
         name,
@@ -165,6 +178,8 @@ ROWS: tuple[Row, ...] = (
         packages=("vowpalwabbit",),
         about=5,
     ),
+    _gradient_steps("td3-bc", 7),
+    _gradient_steps("iql", 9),
     _seeds("adyen-bandits", 5.0),
     _seeds("linucb", 5.0),
     _seeds("thompson", 5.0),

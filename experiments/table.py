@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.common import RESULTS
-from pilotage.run.wording import duration
+from pilotage.run.wording import Wording, duration
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 START, END = "<!-- results: start -->", "<!-- results: end -->"
@@ -37,7 +37,7 @@ def page(text: str) -> str:
 
 
 def _details(one: Mapping[str, Any]) -> str:
-    share = one["metric"] == "eval/accuracy"
+    share = Wording(one["metric"]).accuracy
     head = "| arm | start | end | best | seconds a run |\n|---|---|---|---|---|"
     rows = [
         f"| {label} | {_interval(arm['start'], share)} | {_interval(arm['final'], share)} | "

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from pilotage import api
+from pilotage.credit.returns import score
+from pilotage.data import dataset
 from pilotage.data.batch import Batch, from_episodes
-from pilotage.policies.base import Minibatch
+from pilotage.methods.method import Method
+from pilotage.policies.base import Minibatch, Policy
 from pilotage.run import checkpoint
 from pilotage.run.log import read_metrics
 from pilotage.run.recipe import Recipe
@@ -86,11 +90,63 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     return made
 
 
-def control_recipe(name: str, world: str = "gym:CartPole-v1", seed: int = 0, **more: Any) -> Recipe:
+def control_recipe(name: str, world: str | None = "gym:CartPole-v1", seed: int = 0, **more: Any) -> Recipe:
     """A method on a control world, tiny: episodes of at most 12 actions, or 2 lanes of windows of 16."""
     settings = {**SMALL, **SMALL_MLP, "evaluation.max_steps": 12, **more.pop("settings", {})}
     made = api.recipe(name, world, seed=seed, settings=settings, **more)
     return smaller(made, settings)
+
+
+def logged_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
+    """An offline method on the tiny data set, tiny: three batches of 16 decisions a step."""
+    return control_recipe(name, None, seed, settings={"store.data": tiny_data(), **more.pop("settings", {})}, **more)
+
+
+def learns_from_a_log(method: Method) -> bool:
+    """Whether its store is full from the start."""
+    return "box" in method.worlds and hasattr(api.recipe(method.slug, "gym:Pendulum-v1").store.target, "fill")
+
+
+def tiny_data() -> str:
+    """The name of a data set of seven episodes of Pendulum's shape, made if it is not there."""
+    name = "tiny/pendulum-v0"
+    if name not in dataset.names():
+        spaces = {"observation": dataset.space_of(torch.empty(0), Box(-8, 8, (3,))),
+                  "action": dataset.space_of(torch.empty(0), Box(-2, 2, (1,)))}  # fmt: skip
+        about = dataset.About(name, "gym:Pendulum-v1", spaces=spaces, random_return=-10.0, expert_return=0.0)
+        dataset.save(tiny_record(), about)
+    return name
+
+
+def tiny_record() -> Batch:
+    """Seven episodes of 4 to 10 decisions: three numbers observed, one acted, rewards below 0."""
+    lengths = torch.arange(4, 11)
+    count, rows, make = len(lengths), int(lengths.sum()), torch.Generator().manual_seed(0)
+    ended = torch.arange(count) % 2 == 0
+    return Batch(
+        torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]),
+        {
+            "observation": torch.randn(rows, 3, generator=make),
+            "action": torch.rand(rows, 1, generator=make) * 4 - 2,
+            "reward": -torch.rand(rows, generator=make),
+        },
+        {
+            "group": torch.arange(count),
+            "task": torch.arange(count),
+            "terminated": ended,
+            "truncated": ~ended,
+            "valid": torch.ones(count, dtype=torch.bool),
+            "final_observation": torch.randn(count, 3, generator=make),
+        },
+    )
+
+
+def chain_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
+    """A method on pictures, tiny: chains of three steps, and no start."""
+    small = {"world.steps": 3, "policy.hidden": [16], "policy.embedding": 4, "evaluation.tasks": 2}
+    sizes = {"store.batches_per_step": 3} if name == "denoising" else {**SMALL_GROUPS, "start": None}
+    settings = {**SMALL, **small, **sizes, **more.pop("settings", {})}
+    return api.recipe(name, "images:digits", seed=seed, settings=settings, **more)
 
 
 def table_recipe(name: str, world: str = "finite:river-swim", seed: int = 0, **more: Any) -> Recipe:
@@ -105,6 +161,7 @@ def smaller(recipe: Recipe, keep: Mapping[str, Any]) -> Recipe:
         "Episodes": {**SMALL_GROUPS, "rollout.max_steps": 12},
         "Window": {"rollout.lanes": 2, "rollout.steps": 16},
         "Stored": {"rollout.episodes": 4},
+        "Idle": {"store.batches_per_step": 3},
     }
     replay = {"rollout.random_decisions": 8, "store.start_after": 8, "store.decisions_per_batch": 16}
     sizes = {**kinds[recipe.rollout.use.partition(":")[2]], **replay}
@@ -114,6 +171,12 @@ def smaller(recipe: Recipe, keep: Mapping[str, Any]) -> Recipe:
     if recipe.data is not None:
         recipe = recipe.vary("tests", {"data": smaller(api.set_path(recipe.data, "steps", 2), {})})
     return recipe
+
+
+def scored_again(batch: Batch, policy: Policy) -> Batch:
+    """A credit link: log-probs as scoring gives them. Where a machine's products round by the size of a batch, ratios
+    are not exactly 1 to begin with."""
+    return batch.with_columns(behaviour_logp=score(batch, policy, "logp"))
 
 
 def trained(recipe: Recipe, folder: Path) -> dict[str, Tensor]:

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage import explain
+from pilotage.data import dataset
 from pilotage.data.piece import Piece, UsageError
-from pilotage.data.tasks import Text
 from pilotage.gallery.report import write_comparison
 from pilotage.methods.method import check_applies, methods, stacked, usual_policy
-from pilotage.methods.roots import imitates, root, warm_start
+from pilotage.methods.roots import plays, root, warm_start
 from pilotage.policies.registry import resolve_policy
-from pilotage.run import checkpoint, log, loop, verdict
 from pilotage.run import compare as runner
+from pilotage.run import log, loop, starts, verdict
 from pilotage.run.assemble import Parts, assemble
 from pilotage.run.evaluate import Evaluator
 from pilotage.run.recipe import Recipe
@@ -31,11 +31,12 @@ from pilotage.worlds import registry
 
 DEFAULT_WORLD = "reasoning:chain_sum"
 PARTS = ("world.", "policy.")
+USUAL = {"text": "lm", "denoise": "denoiser"}  # policies of worlds of a kind; mlp elsewhere
 
 
 def recipe(
     name: str,
-    world: str | type | Piece = DEFAULT_WORLD,
+    world: str | type | Piece | None = None,
     policy: str | type | Piece | None = None,
     *,
     seed: int = 0,
@@ -45,9 +46,12 @@ def recipe(
     """The recipe of a method, or of a stack `one+two`, on a world with a policy.
 
     settings: values at dotted paths (shorter where unique): `{"policy.hidden": (32, 32), "learning_rate": 1e-3}`.
-    Those of world and policy are set before the method is applied, since defaults depend on them. Raises UsageError.
+    Those of world and policy are set before the method is applied, since defaults depend on them. Without a world it is
+    that of the data (`store.data`), else reasoning:chain_sum. Raises UsageError.
     """
     asked = dict(settings or {})
+    if world is None:
+        world = usual_world(asked.get("store.data"))
     if steps is not None:
         asked["steps"] = steps
     world_piece = apply(_piece_of(world, registry.resolve), "world", asked)
@@ -60,12 +64,25 @@ def recipe(
         found = _composed(name, apply(world_piece, "world", again), policy_piece, seed, again)
     for path, value in asked.items():
         found = set_path(found, path, value)
+    held = found.store.defaults()
+    if held.get("data") and held.get("digest") == "":  # the recipe says which data, not only what they are called
+        found = found.vary("data", {"store.digest": dataset.load_digest(held["data"])})
     return found
+
+
+def usual_world(name: str | None) -> str:
+    """The world of a data set, or the one taken where nothing is said. Raises UsageError."""
+    if name is None:
+        return DEFAULT_WORLD
+    found = dataset.describe(name)
+    if not found.world:
+        raise UsageError(f"the data set {found.name} does not say which world it is from: name it with --world")
+    return found.world
 
 
 def recipe_where_it_applies(
     name: str,
-    world: str | type | Piece,
+    world: str | type | Piece | None,
     policy: str | type | Piece | None,
     *,
     seed: int,
@@ -79,15 +96,16 @@ def recipe_where_it_applies(
 
 
 def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_policy: Mapping[str, Any]) -> Recipe:
-    """The method on world and policy, with the start that an untrained language policy needs."""
+    """The method on world and policy, with the start that an untrained policy needs."""
     made = world.build()
     try:
         check_applies(name, made.kind)
-        chosen = policy or resolve_policy(usual_policy(name) or ("lm" if isinstance(made.action, Text) else "mlp"))
+        chosen = policy or resolve_policy(usual_policy(name) or USUAL.get(made.kind, "mlp"))
         chosen = apply(chosen, "policy", dict(of_policy))
-        base = root(world, chosen, made.action, seed)
+        base = root(world, chosen, made.action, seed, made.kind)
         found = stacked(name, base)
-        if getattr(chosen.target, "untrained", False) and hasattr(made, "demonstrate") and not imitates(found):
+        shows = hasattr(made, "demonstrate") or hasattr(made, "examples")
+        if getattr(chosen.target, "untrained", False) and shows and plays(found):
             found = replace(found, start=warm_start(base))
     finally:
         made.close()
@@ -127,12 +145,7 @@ class Run:
 
     def load(self) -> Parts:
         """The run's parts as its last checkpoint has them: `run.load().policy` is the trained policy."""
-        found = checkpoint.latest(self.folder)
-        if found is None:
-            raise UsageError(f"{self.folder} has no checkpoint yet")
-        parts = assemble(self.recipe)
-        parts.load_state_dict(checkpoint.load(found)[1]["parts"])
-        return parts
+        return starts.finished(self.folder)
 
     def evaluate(self, tasks: int | None = None, samples: int | None = None) -> dict[str, Any]:
         """Judges the last checkpoint on held-out tasks: the metric, a 95 % interval, per-task means."""
@@ -151,7 +164,7 @@ class Run:
 
 def train(
     name: str | Recipe,
-    world: str | type | Piece = DEFAULT_WORLD,
+    world: str | type | Piece | None = None,
     policy: str | type | Piece | None = None,
     *,
     seed: int = 0,
@@ -201,7 +214,7 @@ class Compared:
 
 def compare(
     *names: str | Recipe,
-    world: str | type | Piece = DEFAULT_WORLD,
+    world: str | type | Piece | None = None,
     policy: str | type | Piece | None = None,
     seeds: int = 3,
     steps: int | None = None,
@@ -240,7 +253,7 @@ def compare(
 
 def _arms(
     names: Sequence[str | Recipe],
-    world: str | type | Piece,
+    world: str | type | Piece | None,
     policy: str | type | Piece | None,
     seeds: int,
     steps: int | None,

@@ -69,8 +69,8 @@ def changes(recipe: Recipe, baseline: Recipe) -> list[Change]:
 
 
 def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
-    """(recipe, "texts", "actions" or "tables") of a method without a world: of the kind asked for, or the first that it
-    takes."""
+    """(recipe, "texts", "actions", "tables" or "pictures") of a method without a world: of the kind asked for, or the
+    first that it takes."""
     kinds = {
         "texts": (
             Piece("pilotage.worlds.text:TextWorld"),
@@ -80,14 +80,28 @@ def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
         ),
         "actions": (Piece("pilotage.worlds.base:World"), "pilotage.policies.mlp:ActorCritic", None, CONTROL),
         "tables": (Piece("pilotage.worlds.finite:FiniteWorld"), "pilotage.policies.table:Table", None, {"finite"}),
+        "pictures": (
+            Piece("pilotage.worlds.images:Digits"),
+            "pilotage.policies.denoiser:Denoiser",
+            None,
+            {"denoise"},
+        ),
     }
     takes = set(find(slug).worlds)
     refused: UsageError | None = None
     for name in [kind] if kind else [n for n, (*_, fits) in kinds.items() if takes & fits]:
-        world, policy, action, _ = kinds[name]
+        world, policy, action, fits = kinds[name]
         usual = usual_policy(slug)
         try:
-            return stacked(slug, root(world, resolve_policy(usual) if usual else Piece(policy), action)), name
+            return stacked(
+                slug,
+                root(
+                    world,
+                    resolve_policy(usual) if usual else Piece(policy),
+                    action,
+                    kind="denoise" if "denoise" in fits else "",
+                ),
+            ), name
         except UsageError as error:
             refused = error
     raise refused or UsageError(f"{slug} takes no world")
@@ -200,12 +214,25 @@ def _sampling(recipe: Recipe, action: Any) -> Iterator[str]:
         ),
         rollouts.replicas.Replicas: (f"plays {total} episode{'s' if total > 1 else ''} of every replica", 0),
         rollouts.demonstrations.Demonstrations: (f"reads {prompts} worked solutions; nothing is sampled", 0),
+        rollouts.idle.Idle: (_drawing(recipe), 0),
         rollouts.stored.Stored: (f"reads {prompts} recorded episodes; nothing is sampled", 0),
     }
     said, decisions = known.get(plan, (f"samples with {shown(recipe.rollout)}", 0))
     yield f"Each step {said}."
     bound = f", at most {_number(decisions * recipe.steps)} decisions" if decisions else ""
-    yield f"The run has {_number(recipe.steps)} steps{bound}."
+    yield (
+        f"The run has {_number(recipe.steps)} steps{bound}." if recipe.steps else "It takes none: the start is judged."
+    )
+
+
+def _drawing(recipe: Recipe) -> str:
+    """What a step takes from a store that is full from the start."""
+    store = recipe.store.defaults()
+    named = "the world's examples" if "data" not in store else store["data"] or "a data set that --data names"
+    return (
+        f"plays nothing, and draws {store.get('batches_per_step', 0)} batches of "
+        f"{store.get('decisions_per_batch', 0)} decisions from {named}"
+    )
 
 
 def _optimising(name: str, term: Term, recipe: Recipe, policy: Policy) -> str:
@@ -223,9 +250,10 @@ def _optimising(name: str, term: Term, recipe: Recipe, policy: Policy) -> str:
         steps = f"{passes} in minibatches of about {_number(term.minibatch_decisions)} decisions"
     else:
         each = term.epochs * term.minibatches
+        batches = recipe.steps * recipe.store.defaults().get("batches_per_step", 1)
         steps = (
             f"{passes} of {term.minibatches} minibatch{'es' if term.minibatches > 1 else ''}: {each} optimiser "
-            f"step{'s' if each > 1 else ''} a batch, at most {_number(each * recipe.steps)} in the run"
+            f"step{'s' if each > 1 else ''} a batch, at most {_number(each * batches)} in the run"
         )
     clip = f"gradient norm at most {term.max_grad_norm:g}" if term.max_grad_norm else "gradient not clipped"
     return (
@@ -240,7 +268,7 @@ def _rate(term: Term, steps: int) -> str:
     if not isinstance(rate, int | float):
         return "learning rate by the optimiser"
     schedule = term.schedule.bound()
-    values = [rate * float(schedule(progress=step / steps)) for step in range(steps)]
+    values = [rate * float(schedule(progress=step / steps)) for step in range(steps)] or [rate]
     first, last, top = values[0], values[-1], max(values)
     if max(values) == min(values):
         return f"learning rate {first:g} throughout"

@@ -1,8 +1,9 @@
-"""Recorded results: what was measured of a method in `experiments/results`, if anything."""
+"""Experiments and recorded results: what is put to the test in `experiments/`, and what was measured."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,27 @@ def folder() -> Path | None:
         if (place / "experiments" / "results").is_dir():
             return place / "experiments" / "results"
     return None
+
+
+def experiments() -> dict[str, str]:
+    """Each experiment's name, which is also its result's, to its module's: read off the files, none is imported."""
+    home = folder()
+    found = {}
+    for path in sorted(home.parent.glob("*.py")) if home else ():
+        declared = re.search(r'^EXPERIMENT = Experiment\(\s*name="([^"]+)"', path.read_text(encoding="utf-8"), re.M)
+        if declared:
+            found[declared[1]] = f"experiments.{path.stem}"
+    return found
+
+
+def result(name: str) -> dict[str, Any] | None:
+    """What is recorded of an experiment; None where nothing is, or nothing that can be read."""
+    home = folder()
+    try:
+        tree = json.loads((home / f"{name}.json").read_text(encoding="utf-8")) if home else None
+    except (OSError, ValueError):
+        return None
+    return tree if isinstance(tree, dict) else None
 
 
 def files(slug: str) -> list[Path]:
@@ -30,10 +52,6 @@ def results(slug: str) -> list[str]:
     """One line for each recorded result: its verdict where it states one, and its file."""
     found = []
     for path in files(slug):
-        try:
-            tree: Any = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            tree = None
-        verdict = tree.get("verdict") if isinstance(tree, dict) else None
+        verdict = (result(path.stem) or {}).get("verdict")
         found.append(f"{verdict} ({path.name})" if verdict else f"see {path}")
     return found

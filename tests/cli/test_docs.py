@@ -22,6 +22,7 @@ import pytest
 from pilotage import api, explain
 from pilotage.cli import options
 from pilotage.cli.entry import group
+from pilotage.cli.reproducing import path_of
 from pilotage.data.piece import Piece, UsageError, load
 from pilotage.policies.registry import KINDS
 from pilotage.run.statistics import Interval
@@ -95,6 +96,8 @@ def run(words: list[str], whole: bool, refused: bool, pilotage: Callable) -> Non
         assert f"\n{arguments[0]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
     elif program == "python":
         runpy.run_path(arguments[0], run_name="__main__")
+    elif arguments[0] == "reproduce" and len(arguments) > 1:  # minutes, even the small version
+        assert load(path_of(arguments[1])).arms(quick=True)
     elif not whole:
         resolve(arguments)
     else:

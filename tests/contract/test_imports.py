@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "recorded": {"data", "run", "methods"},
     "explain": BELOW_RUN | {"run", "methods"},
     "api": BELOW_RUN | {"run", "methods", "settings", "explain", "gallery"},
-    "cli": BELOW_RUN | {"run", "methods", "settings", "explain", "gallery", "recorded", "api"},
+    "datasets": BELOW_RUN | {"run", "methods", "explain", "api"},
+    "cli": BELOW_RUN | {"run", "methods", "settings", "explain", "gallery", "recorded", "api", "datasets"},
     "__main__": {"cli"},
 }
 # these need no tensors: a list of methods, or a verifier's process, must not wait for torch

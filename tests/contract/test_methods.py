@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import control_recipe, differing, final_state, metrics, table_recipe, text_recipe
+from helpers import (
+    chain_recipe,
+    control_recipe,
+    differing,
+    final_state,
+    learns_from_a_log,
+    logged_recipe,
+    metrics,
+    table_recipe,
+    text_recipe,
+)
 from pilotage import api
 from pilotage.data.piece import UsageError
 from pilotage.methods.method import Method, find, lineage, methods
@@ -44,13 +54,24 @@ def tables(slug: str) -> Recipe:
     return table_recipe(slug, "finite:frozen-lake", settings={"steps": 2, "world.horizon": 5})
 
 
-WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "rounds": rounds, "tables": tables}
-KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "rounds": "bandit", "tables": "finite"}
+def logged(slug: str) -> Recipe:
+    return logged_recipe(slug, settings=SHORT)
+
+
+def chains(slug: str) -> Recipe:
+    return chain_recipe(slug, settings=SHORT)
+
+
+WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": logged, "rounds": rounds,
+          "tables": tables, "chains": chains}  # fmt: skip
+KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
+         "tables": "finite", "chains": "denoise"}  # fmt: skip
 
 
 def applicable(method: Method) -> list[str]:
-    """The worlds of this file that a method is for."""
-    return [name for name, kind in KINDS.items() if kind in getattr(method, "worlds", KINDS.values())]
+    """The worlds of this file that a method is for: methods that play get worlds, those that do not a log."""
+    fits = [name for name, kind in KINDS.items() if kind in method.worlds]
+    return [name for name in fits if KINDS[name] != "box" or (name == "logged") == learns_from_a_log(method)]
 
 
 def usual(method: Method) -> Recipe:
@@ -169,7 +190,9 @@ def test_its_parameters_move(slug, world, tmp_path):
     worlds = {"tokens": lambda: text_recipe(slug, settings=SHORT),
               "classes": lambda: control_recipe(slug, "toy_worlds:Line", settings=SHORT),
               "torques": lambda: torques(slug),
+              "logged": lambda: logged(slug),
               "rounds": lambda: rounds(slug),
+              "chains": lambda: chains(slug),
               "tables": lambda: table_recipe(slug, settings={"steps": 12, "world.horizon": 2})}  # fmt: skip
     recipe = worlds[world]()
     parts = assemble(recipe)

@@ -10,11 +10,14 @@ from helpers import control_recipe, differing, episodes, final_state, metrics, s
 from pilotage import api
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
+from pilotage.explain import explain
 from pilotage.learn.learner import RunStopped
 from pilotage.rollouts.stored import Stored
 from pilotage.run import loop, starts
 from pilotage.run.assemble import assemble
+from pilotage.run.experiment import planned
 from pilotage.run.recipe import Evaluation, Recipe
+from pilotage.run.results import read_run
 
 
 @pytest.fixture(autouse=True)
@@ -210,3 +213,42 @@ def test_data_needs_a_stored_rollout(tmp_path):
 def test_senseless_shares_are_refused(settings):
     with pytest.raises(UsageError, match="at least one episode, and a share"):
         Stored(**settings)
+
+
+# ---- runs without steps
+
+
+def test_a_run_without_steps_judges_its_start(tmp_path):
+    recipe = started("grpo", steps=0)
+    run = api.train(recipe, out=tmp_path / "run")
+    (judged,) = metrics(run.folder)
+    assert (judged["kind"], judged["step"]) == ("eval", 0)
+    warm = final_state(starts.start_folder(WARM))["parts"]["policy"]
+    assert differing(warm, final_state(run.folder)["parts"]["policy"]) == []
+    api.resume(run.folder)
+    assert metrics(run.folder) == [judged]
+    found = read_run(run.folder)
+    assert (found.start, found.compute.steps, found.compute.seconds) == (found.final, 0.0, 0.0)
+    assert run.evaluate(tasks=2)["eval/accuracy"] >= 0
+    assert any("takes none: the start is judged" in line for line in explain(recipe, None).sentences)
+    with pytest.raises(UsageError, match="steps is at least 1, not 0"):
+        recipe.vary("test", {"start": None})
+
+
+def test_targets_begin_at_the_start():
+    recipe = control_recipe("td3", "gym:Pendulum-v1", settings={"steps": 1})
+    parts = assemble(recipe)
+    with torch.no_grad():
+        for parameter in parts.policy.parameters():
+            parameter.add_(1.0)
+    parts.started()
+    for target in parts.learner.targets.values():
+        assert differing(dict(parts.policy.state_dict()), dict(target.state_dict())) == []
+    parts.world.close()
+
+
+def test_an_experiment_may_give_each_seed_a_start_of_its_own():
+    arms = {"a": started("grpo"), "b": started("nft")}
+    shared, own = (planned(arms, (0, 1), each) for each in (False, True))
+    assert [job.recipe.start.seed for job in shared] == [WARM.seed] * 4
+    assert [(job.seed, job.recipe.start.seed) for job in own] == [(0, 0), (0, 0), (1, 1), (1, 1)]

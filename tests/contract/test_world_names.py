@@ -34,6 +34,7 @@ def test_every_example_of_the_catalogue_is_a_world(family: registry.Family) -> N
         ("reasoning:chain_sun", "did you mean 'chain_sum'"),
         ("gym:CartPol-v1", "did you mean 'CartPole-v1'"),
         ("minigrid:Emty-5x5", "did you mean 'MiniGrid-Empty-5x5-v0'"),
+        ("metaworld:reech-v3", "did you mean 'reach-v3'"),
         ("gym", "which one"),
         ("tabular:9", "takes no name"),
         ("no_such_module:World", "worlds are named like"),

@@ -18,6 +18,7 @@ from pilotage.data.tasks import Task, Text
 from pilotage.worlds.base import World
 from pilotage.worlds.finite import RiverSwim
 from pilotage.worlds.gym import EnvironmentFailure, GymWorld
+from pilotage.worlds.images import Digits
 from pilotage.worlds.minigrid import MiniGridWorld
 from pilotage.worlds.reasoning import ReasoningWorld
 from pilotage.worlds.tabular import TabularWorld
@@ -28,6 +29,7 @@ MAKERS: dict[str, Callable[[int], World]] = {
     "cartpole": lambda seed: GymWorld(env_id="CartPole-v1", seed=seed),
     "minigrid": lambda seed: MiniGridWorld(env_id="Empty-5x5", seed=seed),
     "tabular": lambda seed: TabularWorld(seed=seed),
+    "images": lambda seed: Digits(seed=seed),
 }
 
 
@@ -50,7 +52,7 @@ class TestTasks:
         assert json.loads(json.dumps(dict(task.payload))) == task.payload
 
     def test_splits_share_nothing_whatever_the_seed(self, name: str) -> None:
-        if name == "tabular":
+        if name in ("tabular", "images"):
             pytest.skip("a task is its split and number")
         seen = {
             split: {substance(MAKERS[name](seed).task(i, split)) for seed in (0, 1, 2) for i in range(400)}  # type: ignore[arg-type]
@@ -358,3 +360,49 @@ def test_minigrid_reward_and_actions() -> None:
         MiniGridWorld(actions=8)
     with pytest.raises(UsageError, match="no MiniGrid observations"):
         MiniGridWorld(env_id="CartPole-v1")
+
+
+# --- pictures
+
+
+def test_a_latent_that_is_not_finite_is_invalid_and_ends_its_picture() -> None:
+    world = Digits(steps=3)
+    world.reset([world.task(i, "train") for i in range(2)], [0, 1])
+    actions = np.zeros((2, 64))
+    actions[1, 5] = np.nan
+    outcome = world.step(actions, [0, 1])
+    assert outcome.invalid == {1: "a latent is not finite"}
+    assert np.isfinite(outcome.observation).all()
+    with pytest.raises(ValueError, match="lane 1 has no running episode"):
+        world.step(actions, [0, 1])
+
+
+def test_a_picture_takes_its_steps_and_is_paid_at_the_end() -> None:
+    world = Digits(steps=3, reward="brightness")
+    seen = world.reset([world.task(14, "train")], [2])
+    assert seen[0, 64:].tolist() == [3, 4]
+    picture = np.full((1, 64), -0.5)
+    outcomes = [world.step(picture, [2]) for _ in range(3)]
+    assert [outcome.observation[0, 64] for outcome in outcomes] == [2, 1, 0]
+    assert [bool(outcome.terminated[0]) for outcome in outcomes] == [False, False, True]
+    assert [float(outcome.reward[0]) for outcome in outcomes] == pytest.approx([0, 0, 64 / 255])
+    assert outcomes[-1].observation[0, :64].tolist() == picture[0].tolist()
+
+
+def test_pictures_resume_where_they_stood() -> None:
+    world, again = Digits(steps=3), Digits(steps=3)
+    world.reset([world.task(i, "train") for i in range(2)], [0, 1])
+    world.step(np.ones((1, 64)), [1])
+    again.load_state_dict(world.state_dict())
+    for lanes in ([0, 1], [0, 1]):
+        one, other = (w.step(np.full((2, 64), 0.3), lanes) for w in (world, again))
+        assert np.array_equal(one.observation, other.observation)
+        assert np.array_equal(one.reward, other.reward)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"reward": "brightnes"}, "did you mean 'brightness'"), ({"steps": 0}, "one step")]
+)
+def test_settings_of_pictures_are_checked(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Digits(**options)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers import control_recipe, metrics, table_recipe, text_recipe
+from helpers import chain_recipe, control_recipe, learns_from_a_log, logged_recipe, metrics, table_recipe, text_recipe
 from pilotage import api
-from pilotage.methods.method import methods
+from pilotage.methods.method import Method, methods
 
 LOGS = Path(__file__).parent / "logs"
 KEPT = (
@@ -24,16 +24,21 @@ WORLDS = {
     "text": lambda slug: text_recipe(slug, settings=FIVE),
     "discrete": lambda slug: control_recipe(slug, "toy_worlds:Line", settings=FIVE),
     "box": lambda slug: control_recipe(slug, "gym:Pendulum-v1", settings=FIVE),
+    "logged": lambda slug: logged_recipe(slug, settings=FIVE),
     "bandit": lambda slug: api.recipe(slug, "bandit:logistic", settings={**FIVE, "prompts_per_step": 200}),
     "finite": lambda slug: table_recipe(slug, "finite:frozen-lake", settings=FIVE),
+    "denoise": lambda slug: chain_recipe(slug, settings=FIVE),
 }
-# one kind of actions is enough, but for methods that take no other
-PAIRS = [
-    (slug, world)
-    for slug, method in sorted(methods().items())
-    for world in WORLDS
-    if world in method.worlds and (world != "box" or "discrete" not in method.worlds)
-]
+
+
+def kinds(method: Method) -> tuple[str, ...]:
+    """A log in place of worlds where a method plays in none; one kind of actions, but for those that take no other."""
+    if learns_from_a_log(method):
+        return ("logged",)
+    return tuple(kind for kind in method.worlds if kind not in ("box", "denoise") or "discrete" not in method.worlds)
+
+
+PAIRS = [(slug, kind) for slug, method in sorted(methods().items()) for kind in WORLDS if kind in kinds(method)]
 
 
 def played(slug: str, world: str, folder: Path) -> list[dict[str, float]]:

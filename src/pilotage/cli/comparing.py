@@ -33,6 +33,7 @@ def compare(
     names: tuple[str, ...],
     world: str | None,
     policy: str | None,
+    data: str | None,
     steps: int | None,
     settings: tuple[str, ...],
     config: Path | None,
@@ -48,7 +49,7 @@ def compare(
     \b
     Example:  pilotage compare nft grpo --world reasoning:chain_sum --seeds 3 --out runs/main
     """
-    asked = options.asked_for(world, policy, None, steps, settings, config)
+    asked = options.asked_for(world, policy, data, None, steps, settings, config)
     if asked.seed:
         raise UsageError("a comparison runs seeds 0 to N-1: say how many with --seeds")
     folder = out or Path("runs") / f"{'-'.join(names)}-{slug(asked.world)}"

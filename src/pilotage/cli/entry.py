@@ -13,7 +13,9 @@ from click.exceptions import NoSuchOption
 
 from pilotage.cli.catalogue import list_methods, policies, show, worlds
 from pilotage.cli.comparing import compare
+from pilotage.cli.data import data
 from pilotage.cli.explaining import explain
+from pilotage.cli.reproducing import reproduce
 from pilotage.cli.training import evaluate, resume, train
 from pilotage.data.piece import UsageError, nearest
 from pilotage.run.failures import described
@@ -42,10 +44,12 @@ def group() -> None:
     pilotage list                                  what there is
     pilotage train grpo --world reasoning:chain_sum
     pilotage compare nft grpo --seeds 3            paired runs and a verdict
+    pilotage reproduce nft --quick                 a paper's claim beside what is measured
     """
 
 
-for verb in (list_methods, show, explain, train, resume, evaluate, compare, worlds, policies):
+VERBS = (list_methods, show, explain, train, resume, evaluate, compare, reproduce, data, worlds, policies)
+for verb in VERBS:
     group.add_command(verb)
 
 

@@ -25,6 +25,7 @@ def explain(
     name: str,
     world: str | None,
     policy: str | None,
+    data: str | None,
     seed: int | None,
     steps: int | None,
     settings: tuple[str, ...],
@@ -36,7 +37,7 @@ def explain(
     \b
     Example:  pilotage explain nft --world reasoning:chain_sum --set learning_rate=1e-3
     """
-    asked = options.asked_for(world, policy, seed, steps, settings, config)
+    asked = options.asked_for(world, policy, data, seed, steps, settings, config)
     from pilotage import api
     from pilotage.explain import baseline_name
     from pilotage.explain import explain as explained

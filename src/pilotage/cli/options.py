@@ -29,7 +29,7 @@ class Asked:
 
 
 def recipe_options(function: Function) -> Function:
-    """--world, --policy, --steps, --set, --config."""
+    """--world, --policy, --data, --steps, --set, --config."""
     for option in (
         click.option(
             "--config",
@@ -45,8 +45,15 @@ def recipe_options(function: Function) -> Function:
             help="A setting of the recipe, e.g. learning_rate=1e-3, policy.hidden=[64,64]; `explain` lists them.",
         ),
         click.option("--steps", type=int, metavar="N", help="Training steps."),
+        click.option(
+            "--data", metavar="D", help="Data set of an offline method, by name or folder; see `pilotage data`."
+        ),
         click.option("--policy", metavar="P", help="Policy: see `pilotage policies`.  [default: by the world]"),
-        click.option("--world", metavar="W", help="World: see `pilotage worlds`.  [default: reasoning:chain_sum]"),
+        click.option(
+            "--world",
+            metavar="W",
+            help="World: see `pilotage worlds`.  [default: the data's, else reasoning:chain_sum]",
+        ),
     ):
         function = option(function)
     return function
@@ -71,6 +78,7 @@ def threads_option(function: Function) -> Function:
 def asked_for(
     world: str | None,
     policy: str | None,
+    data: str | None,
     seed: int | None,
     steps: int | None,
     settings: Sequence[str],
@@ -78,17 +86,18 @@ def asked_for(
 ) -> Asked:
     """Options and file together. Raises UsageError for a file that cannot be read, or a setting that is none."""
     given = read_config(config) if config is not None else {}
-    for name, value in (("world", world), ("policy", policy), ("seed", seed), ("steps", steps)):
+    plain = (("world", world), ("policy", policy), ("store.data", data), ("seed", seed), ("steps", steps))
+    for name, value in plain:
         if value is not None:
             given[name] = value
     given.update(parse_setting(text) for text in settings)
     for name in SPECS:
         if not isinstance(given.get(name, ""), str):
             raise UsageError(f"{name} is named by a text such as {name}=…; its settings are {name}.NAME=…")
-    from pilotage.api import DEFAULT_WORLD
+    from pilotage.api import usual_world
 
     return Asked(
-        given.pop("world", DEFAULT_WORLD),
+        given.pop("world", None) or usual_world(given.get("store.data")),
         given.pop("policy", None),
         _whole("seed", given.pop("seed", 0)),
         _whole("steps", given.pop("steps")) if "steps" in given else None,

@@ -29,6 +29,7 @@ def train(
     name: str,
     world: str | None,
     policy: str | None,
+    data: str | None,
     seed: int | None,
     steps: int | None,
     settings: tuple[str, ...],
@@ -41,7 +42,7 @@ def train(
     \b
     Example:  pilotage train grpo --world reasoning:chain_sum --seed 1 --set learning_rate=1e-3
     """
-    asked = options.asked_for(world, policy, seed, steps, settings, config)
+    asked = options.asked_for(world, policy, data, seed, steps, settings, config)
     folder = out or unused(Path("runs") / f"{name}-{slug(asked.world)}-seed{asked.seed}")
     from pilotage.run.log import refuse_used
 
@@ -89,7 +90,7 @@ def evaluate(folder: Path, threads: int, tasks: int | None, samples: int | None,
     from pilotage.run import log
     from pilotage.run.results import ASIDE
     from pilotage.run.statistics import Interval
-    from pilotage.run.wording import Wording, plain
+    from pilotage.run.wording import Wording, minus, plain
 
     log.read_recipe(folder)
     prepare(threads)
@@ -106,6 +107,9 @@ def evaluate(folder: Path, threads: int, tasks: int | None, samples: int | None,
         f"{say.name} {say.value(interval)}: mean and {interval.level:.0%} interval over {count} tasks, "
         f"{each} episode{'s' if each > 1 else ''} each"
     )
+    if "eval/score" in found:
+        shown = minus(f"{found['eval/score']:.1f}")
+        click.echo(f"score {shown}: 0 is chance, 100 the expert of the data set")
     if found["eval/invalid"] > 0:
         click.echo(f"{found['eval/invalid']:.1%} of the episodes had no valid verdict and are left out")
 

@@ -7,9 +7,11 @@ from pilotage.data.lazy import submodules
 if TYPE_CHECKING:
     from pilotage.credit import bootstrap as bootstrap
     from pilotage.credit import groups as groups
+    from pilotage.credit import noised as noised
     from pilotage.credit import preference as preference
     from pilotage.credit import reference as reference
     from pilotage.credit import regret as regret
     from pilotage.credit import returns as returns
+    from pilotage.credit import tracked as tracked
 else:
     __getattr__ = submodules(__name__)

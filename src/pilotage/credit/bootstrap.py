@@ -1,4 +1,4 @@
-"""Targets of action critics, worked out when a batch is drawn: what the next action is worth to a slow copy."""
+"""What action critics learn from, worked out when a batch is drawn: targets, and actions to hold others against."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def smoothed_target(
     smoothing: float = 0.2,
     limit: float = 0.5,
 ) -> Batch:
-    """TD3's target y = r + γ (1 - terminated) min_i Q̄_i(s', π̄(s') + clipped noise), as `target` [D].
+    """TD3's target y = r + γ (1 - terminated) min_i Q̄_i(s', π̄(s') + clipped noise), as `target` [D], with the action in
+    it as `following_action`.
 
     Noise has deviation `smoothing` and is clipped at `limit`, both of half the action range. π̄ and Q̄ are the target
     named `slow`. Fujimoto et al. 2018, eq. 14.
@@ -59,8 +60,22 @@ def smoothed_target(
     following = slow.features(batch["final_observation"])
     jitter = (smoothing * slow.noise(generator, batch.decisions, 1)[0]).clamp(-limit, limit)
     unit = (slow.to_unit(slow.chosen(following)) + jitter).clamp(-1, 1)
-    worth = slow.action_values(following, slow.to_world(unit)).min(-1).values
-    return _bootstrapped(batch, worth, discount)
+    action = slow.to_world(unit)
+    worth = slow.action_values(following, action).min(-1).values
+    return _bootstrapped(batch.with_columns(following_action=action), worth, discount)
+
+
+@torch.no_grad()
+def sampled_target(
+    batch: Batch, policy: Any, targets: Mapping[str, Any], generator: np.random.Generator, *, discount: float = 0.99
+) -> Batch:
+    """y = r + γ (1 - terminated) min_i Q̄_i(s', a'), as `target` [D]; a' from the policy, its entropy left out.
+
+    Q̄ is the target named `critic`. Kumar et al. 2020, released code ("deterministic backup").
+    """
+    following = policy.features(batch["final_observation"])
+    action, _ = policy.drawn(following, policy.noise(generator, batch.decisions, 1)[0])
+    return _bootstrapped(batch, targets["critic"].action_values(following, action).min(-1).values, discount)
 
 
 @torch.no_grad()
@@ -68,6 +83,51 @@ def state_target(batch: Batch, targets: Mapping[str, Any], *, discount: float = 
     """y = r + γ (1 - terminated) V̄(s'), as `target` [D]; V̄ is the state critic of the target named `critic`."""
     slow = targets["critic"]
     return _bootstrapped(batch, slow.state_values(slow.features(batch["final_observation"])), discount)
+
+
+def following(batch: Batch) -> Batch:
+    """What came after each decision, as columns for losses: `following_observation` [D, …], and `going` [D], 0 where it
+    terminated its episode, else 1. The batch is of episodes of one decision, as stores draw them."""
+    return batch.with_columns(following_observation=batch["final_observation"], going=(~batch["terminated"]).float())
+
+
+@torch.no_grad()
+def slow_worth(batch: Batch, targets: Mapping[str, Any]) -> Batch:
+    """min_i Q̄_i(s, a) of the stored actions as `slow_q` [D]; Q̄ is the target named `critic`."""
+    slow = targets["critic"]
+    values = slow.action_values(slow.features(batch["observation"]), batch["action"])
+    return batch.with_columns(slow_q=values.min(-1).values)
+
+
+@torch.no_grad()
+def contrast(batch: Batch, policy: Any, generator: np.random.Generator, *, samples: int = 10) -> Batch:
+    """Actions to hold stored ones against, `contrast_action` [D, 3·samples, A], with log-densities `contrast_logp`.
+
+    A third each is uniform over the action space, from the policy at the observation, and from the policy at the next
+    observation, in this order. Kumar et al. 2020, appendix F.
+    """
+    count = batch.decisions * samples
+    unit = torch.from_numpy(generator.uniform(-1, 1, (count, policy.width)).astype(np.float32))
+    density = -(2 * policy.scale).log().sum()
+    actions, logps = [policy.to_world(unit)], [density.expand(count)]
+    for name in ("observation", "final_observation"):
+        features = policy.features(batch[name]).repeat_interleave(samples, 0)
+        action, logp = policy.drawn(features, policy.noise(generator, count, 1)[0])
+        actions.append(action)
+        logps.append(logp)
+    shape = (batch.decisions, samples)
+    return batch.with_columns(
+        contrast_action=torch.cat([action.view(*shape, -1) for action in actions], 1),
+        contrast_logp=torch.cat([logp.view(shape) for logp in logps], 1),
+    )
+
+
+def latents(batch: Batch, policy: Any, generator: np.random.Generator) -> Batch:
+    """Fresh standard normal numbers for a policy's model of actions, `reconstruction_noise` and `projection_noise`
+    [D, L]."""
+    drawn = generator.standard_normal((2, batch.decisions, policy.latent), dtype=np.float32)
+    made = torch.from_numpy(drawn)
+    return batch.with_columns(reconstruction_noise=made[0], projection_noise=made[1])
 
 
 def least(values: Tensor, generator: np.random.Generator, subset: int | None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pilotage.credit.groups import moments
 from pilotage.data.batch import Batch
+from pilotage.data.piece import UsageError
 from pilotage.losses.reduce import Sum, alone
 from pilotage.policies.base import Policy, rows_of
 
@@ -32,6 +33,19 @@ def reward_to_go(batch: Batch, *, discount: float = 1.0) -> Batch:
     """The discounted sum of rewards from each decision on, as `advantage` and `return` [D]. Williams 1992."""
     to_go = discounted(batch["reward"], batch.offsets, discount).float()
     return batch.with_columns(advantage=to_go, **{"return": to_go})
+
+
+def scaled_by_range(batch: Batch, *, multiplier: float = 1000.0) -> Batch:
+    """Rewards times `multiplier` / (largest - smallest return of the batch's episodes). Raises UsageError where all
+    returns are the same. IQL (Kostrikov et al. 2022), released code, for locomotion.
+    """
+    returns = batch.total(batch["reward"].double())[batch.valid]
+    reach = float(returns.max() - returns.min())
+    if not reach > 0:
+        raise UsageError(
+            "all episodes have the same return: there is no range to scale rewards by; set credit.reward=none"
+        )
+    return batch.with_columns(reward=batch["reward"] * (multiplier / reach))
 
 
 def values(batch: Batch, policy: Policy) -> Batch:

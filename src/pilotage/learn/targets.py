@@ -11,6 +11,7 @@ import torch
 from pilotage.data.piece import UsageError
 from pilotage.learn.terms import Target
 from pilotage.policies.base import Policy, parameters_under
+from pilotage.policies.normalise import Normaliser
 
 
 class Follower:
@@ -18,7 +19,9 @@ class Follower:
 
     def __init__(self, name: str, target: Target, policy: Policy) -> None:
         self.target = target
-        self.policy = copy.deepcopy(policy).requires_grad_(False)
+        # what it sees is normalised as the policy's own observations are, also once more of them are known
+        shared = {id(part): part for part in policy.modules() if isinstance(part, Normaliser)}
+        self.policy = copy.deepcopy(policy, shared).requires_grad_(False)
         led = parameters_under(policy, target.parameters)
         if not led:
             raise UsageError(f"target {name!r} follows parameters {target.parameters!r}, and this policy has none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pilotage.losses.terms import Terms
@@ -32,12 +33,34 @@ def temperature(
     Haarnoja et al. 2018, eq. 18, on log α as released code does.
     """
     goal = -float(rows["action"].shape[-1]) if target_entropy is None else target_entropy
-    return Terms(-log_temperature * (actor_logp.detach() + goal), lambda: {"temperature": log_temperature.exp()})
+    return Terms(-log_temperature * (actor_logp.detach() + goal), lambda: {"entropy_weight": log_temperature.exp()})
 
 
 def deterministic_actor(actor_q: Tensor) -> Terms:
     """-Q_1(s, π(s)), per decision [S]. Fujimoto et al. 2018."""
     return Terms(-actor_q[:, 0])
+
+
+def normalised_actor(actor_q: Tensor, *, alpha: float | None = 2.5) -> Terms:
+    """-λ Q_1(s, π(s)), per decision [S], with λ = alpha / mean |Q_1(s, π(s))| over these decisions, without gradient.
+
+    alpha 0: no gradient at all. None: λ = 1, TD3's loss. Fujimoto & Gu 2021, eqs. 4 and 5, with the mean over policy
+    actions, as released code has it (the paper's: over logged ones).
+    """
+    worth = actor_q[:, 0]
+    if alpha is None:
+        return Terms(-worth)
+    factor = alpha / worth.detach().abs().mean().clamp(min=torch.finfo(worth.dtype).tiny)
+    return Terms(-factor * worth, lambda: {"actor_q": worth})
+
+
+def bootstrapped_error(q: Tensor, following_value: Tensor, rows: Minibatch, *, discount: float = 0.99) -> Terms:
+    """½ Σ_i (Q_i(s, a) - r - γ (1 - terminated) V(s'))², per decision [S], q [S, N]; V as it is now, without gradient.
+
+    Columns: `reward`, and `going`, which is 0 where a decision terminated its episode. Kostrikov et al. 2022, eq. 6.
+    """
+    goal = rows["reward"] + discount * rows["going"] * following_value.detach()
+    return Terms(0.5 * (q - goal.unsqueeze(-1)).square().sum(-1), lambda: {"q": q.mean(-1)})
 
 
 def soft_value_error(value: Tensor, actor_q: Tensor, actor_logp: Tensor, *, entropy_weight: float = 0.2) -> Terms:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pilotage import credit
 from pilotage.data.piece import piece
-from pilotage.methods.method import method
+from pilotage.methods.method import ALL_PLAYED, method
 from pilotage.run.recipe import Recipe
 
 
@@ -26,6 +26,7 @@ from pilotage.run.recipe import Recipe
     baseline="grpo",
     parts=("credit", "loss", "reduction"),
     kind="baseline",
+    worlds=ALL_PLAYED,
 )
 def dapo(base: Recipe) -> Mapping[str, Any]:
     """Three of the paper's four changes; see above for the fourth."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.methods.method import method
+from pilotage.methods.method import ALL_PLAYED, method
 from pilotage.run.recipe import Recipe
 
 
@@ -22,6 +22,7 @@ from pilotage.run.recipe import Recipe
     baseline="grpo",
     parts=("credit", "reduction"),
     kind="baseline",
+    worlds=ALL_PLAYED,
 )
 def dr_grpo(base: Recipe) -> Mapping[str, Any]:
     """No deviation; a constant denominator."""

@@ -16,7 +16,7 @@ from typing import Any
 from pilotage import credit, losses
 from pilotage.data.piece import piece
 from pilotage.learn.terms import Objective
-from pilotage.methods.method import method
+from pilotage.methods.method import ALL_PLAYED, method
 from pilotage.run.recipe import Recipe
 
 
@@ -28,6 +28,7 @@ from pilotage.run.recipe import Recipe
     baseline="reinforce",
     parts=("credit", "loss", "reduction"),
     kind="baseline",
+    worlds=ALL_PLAYED,
 )
 def grpo(base: Recipe) -> Mapping[str, Any]:
     """Group mean and deviation, clipped ratio, every episode the same weight."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.methods.method import method
+from pilotage.methods.method import ALL_PLAYED, method
 from pilotage.run.recipe import Recipe
 
 
@@ -24,6 +24,7 @@ from pilotage.run.recipe import Recipe
     baseline="grpo",
     parts=("credit", "reduction"),
     claim="beats GRPO and DAPO on non-aligned models (Qwen3-8B, easy: 62.17 against DAPO's 60.66)",
+    worlds=ALL_PLAYED,
 )
 def lite_ppo(base: Recipe) -> Mapping[str, Any]:
     """Two changes; with std "group" and the sequence mean it is GRPO to the bit."""

@@ -13,6 +13,8 @@ from pilotage.data.piece import UsageError, nearest
 from pilotage.run.recipe import Recipe
 
 Changes = Callable[[Recipe], Mapping[str, Any]]
+PLAYED = ("text", "discrete", "box")  # kinds of worlds, see World.kind
+ALL_PLAYED = (*PLAYED, "denoise")  # for methods that ask nothing of a policy but log-probs
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Method:
     claim: str
     kind: Literal["method", "baseline"]
     policy: str = ""  # the policy it takes where none is named, if not the world's usual one
-    worlds: tuple[str, ...] = ("text", "discrete", "box")  # kinds of worlds it applies to, see World.kind
+    worlds: tuple[str, ...] = PLAYED  # kinds of worlds it applies to
 
     @property
     def card(self) -> str:
@@ -48,7 +50,7 @@ def method(
     claim: str = "",
     kind: Literal["method", "baseline"] = "method",
     policy: str = "",
-    worlds: tuple[str, ...] = ("text", "discrete", "box"),
+    worlds: tuple[str, ...] = PLAYED,
 ) -> Callable[[Changes], Method]:
     """Makes a Method of a function that returns changes. `parts`: which concepts it changes; `line`: what it is."""
 
@@ -121,9 +123,10 @@ def check_applies(name: str, kind: str) -> None:
 
 
 def usual_policy(name: str) -> str:
-    """The policy that a stack's members or what they stand on name, nearest first; empty where none does."""
-    lines = [reversed(lineage(slug)) for slug in split_names(name)]
-    return next((one.policy for line in lines for one in line if one.policy), "")
+    """The policy that a stack's members name, else what they stand on, nearest first; empty where none does."""
+    lines = [lineage(slug)[::-1] for slug in split_names(name)]
+    named = [one for line in lines for one in line[:1]] + [one for line in lines for one in line[1:]]
+    return next((one.policy for one in named if one.policy), "")
 
 
 def split_names(name: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pilotage import credit
 from pilotage.data.piece import piece
-from pilotage.methods.method import method
+from pilotage.methods.method import ALL_PLAYED, method
 from pilotage.run.recipe import Recipe
 
 
@@ -24,6 +24,7 @@ from pilotage.run.recipe import Recipe
     baseline="reinforce",
     parts=("credit",),
     kind="baseline",
+    worlds=ALL_PLAYED,
 )
 def rloo(base: Recipe) -> Mapping[str, Any]:
     """Replaces returns by leave-one-out advantages."""

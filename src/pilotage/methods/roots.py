@@ -12,10 +12,11 @@ from pilotage.learn.terms import Objective, Term
 from pilotage.run.recipe import Evaluation, Recipe
 
 
-def root(world: Piece, policy: Piece, action: Any, seed: int = 0) -> Recipe:
+def root(world: Piece, policy: Piece, action: Any, seed: int = 0, kind: str = "") -> Recipe:
     """The bare recipe on a world whose action space is `action`: plays, and has a policy-gradient term without
-    credit."""
+    credit. kind: that of the world, where sizes depend on more than the actions."""
     speaking = isinstance(action, Text)
+    drawing = kind == "denoise"
     term = Term(
         objectives={"policy": Objective(piece(losses.policy.policy_gradient))},
         parameters="actor",
@@ -31,11 +32,11 @@ def root(world: Piece, policy: Piece, action: Any, seed: int = 0) -> Recipe:
         credit={},
         terms={"policy": term},
         store=piece(data.store.Fresh),
-        prompts_per_step=32 if speaking else 8,
-        samples_per_prompt=8,
+        prompts_per_step=32 if speaking or drawing else 8,
+        samples_per_prompt=4 if drawing else 8,
         steps=300 if speaking else 100,
         seed=seed,
-        evaluation=Evaluation(every=25, tasks=400) if speaking else Evaluation(every=10, tasks=20),
+        evaluation=Evaluation(every=25, tasks=400) if speaking or drawing else Evaluation(every=10, tasks=20),
     )
 
 
@@ -53,16 +54,26 @@ def speaks(recipe: Recipe) -> bool:
     return isinstance(target := recipe.rollout.target, type) and issubclass(target, rollouts.messages.Messages)
 
 
-def imitates(recipe: Recipe) -> bool:
-    """Whether it learns from demonstrations or records, and so needs nothing to start from."""
-    return recipe.rollout.target in (rollouts.demonstrations.Demonstrations, rollouts.stored.Stored)
+def plays(recipe: Recipe) -> bool:
+    """Whether the recipe goes on from what its policy does already: with its own whole episodes, or with pairs of
+    answers that it is to choose between."""
+    target = recipe.rollout.target
+    going_on = (rollouts.messages.Messages, rollouts.episodes.Episodes, rollouts.pairs.Given)
+    return isinstance(target, type) and issubclass(target, going_on)
 
 
 def warm_start(base: Recipe) -> Recipe:
-    """Supervised training on the world's worked solutions, half of them wrong where the world can err: a model that is
-    right about as often as not has something to learn. One start serves all seeds, as a published base model would."""
+    """Supervised training on what the world shows. One start serves all seeds, as a published base model would.
+
+    Texts: its worked solutions, half of them wrong where the world can err: a model that is right about as often as not
+    has something to learn. Pictures: its examples, whatever is rewarded later.
+    """
     from pilotage.methods.method import stacked  # which finds methods that are built on roots
 
     if "wrong_share" in base.world.defaults():
         base = replace(base, world=base.world.having(wrong_share=0.5))
-    return stacked("sft", replace(base, seed=0, evaluation=replace(base.evaluation, every=200)))
+    if not speaks(base):
+        apart = {name: value for name, value in base.world.settings.items() if name != "reward"}
+        base = replace(base, world=replace(base.world, settings=apart))
+    slug = "sft" if speaks(base) else "denoising"
+    return stacked(slug, replace(base, seed=0, evaluation=replace(base.evaluation, every=200)))

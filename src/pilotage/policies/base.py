@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -103,7 +103,13 @@ class Policy(nn.Module, ABC):
 
 
 class ActingPolicy(Policy):
-    """A policy whose move is one decision (an action for each lane)."""
+    """A policy whose move is one decision (an action for each lane).
+
+    remembers: it acts on more than what it observes now, such as the rest of a plan. Plans then tell it which lanes
+        begin an episode (`reset`), and name the lanes when it acts; nothing passes from one lane to another.
+    """
+
+    remembers: ClassVar[bool] = False
 
     @abstractmethod
     def noise(self, generator: Any, rows: int, steps: int) -> Tensor:
@@ -111,7 +117,18 @@ class ActingPolicy(Policy):
 
     @abstractmethod
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
-        """Actions [n, …] and their log-probs [n] for n observations, with noise [n, …]; no gradient."""
+        """Actions [n, …] and their log-probs [n] for n observations, with noise [n, …]; no gradient. A policy that
+        `remembers` also takes `lanes`, n lane numbers."""
+
+    def reset(self, lanes: Sequence[int]) -> None:
+        """New episodes begin on these lanes: forgets what there was of them."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What is remembered of all lanes, for checkpoints and for setting aside; empty where nothing is."""
+        return {}
+
+    def remember(self, memory: Mapping[str, Tensor]) -> None:
+        """Takes up what `memory` gave; an empty one forgets everything."""
 
     def observe(self, observations: Tensor) -> None:
         """Lets a running normaliser see new observations [n, …]; called once a step, after the update, so that acting

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -18,12 +20,23 @@ class Normaliser(nn.Module):
         self.count: Tensor
         self.mean: Tensor
         self.squares: Tensor
+        self.made: tuple[tuple[int, int], Tensor, Tensor] | None = None  # of which statistics, and what they give
 
     def forward(self, values: Tensor) -> Tensor:
         """[n, width] → [n, width] float32."""
-        deviation = (self.squares / self.count.clamp(min=1)).sqrt() if self.count > 1 else torch.ones_like(self.mean)
-        scaled = (values - self.mean.float()) / (deviation.float() + self.eps)
-        return scaled.clamp(-self.limit, self.limit)
+        mean, deviation = self._moments()
+        scaled = (values - mean) / deviation
+        return scaled if self.limit == math.inf else scaled.clamp(-self.limit, self.limit)
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean, and deviation plus eps, as float32; worked out anew where the statistics were written to, or copied."""
+        key = (self.squares.data_ptr(), self.squares._version)
+        if self.made is None or self.made[0] != key:
+            with torch.inference_mode(False):  # what acting makes has to serve training too
+                alone = torch.ones_like(self.mean)
+                deviation = (self.squares / self.count.clamp(min=1)).sqrt() if self.count > 1 else alone
+                self.made = (key, self.mean.float(), deviation.float() + self.eps)
+        return self.made[1:]
 
     @torch.no_grad()
     def observe(self, values: Tensor) -> None:
@@ -31,6 +44,7 @@ class Normaliser(nn.Module):
         new = values.double()
         count, mean = len(new), new.mean(0)
         gap, total = mean - self.mean, self.count + count
-        self.squares += (new - mean).square().sum(0) + gap.square() * self.count * count / total
+        spread = (new - mean).square().sum(0) + gap.square() * self.count * count / total
         self.mean += gap * count / total
         self.count += count
+        self.squares += spread  # last: what is made of all three is dated by it

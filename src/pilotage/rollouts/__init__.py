@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pilotage.rollouts import base as base
     from pilotage.rollouts import demonstrations as demonstrations
     from pilotage.rollouts import episodes as episodes
+    from pilotage.rollouts import idle as idle
     from pilotage.rollouts import messages as messages
     from pilotage.rollouts import once as once
     from pilotage.rollouts import pairs as pairs

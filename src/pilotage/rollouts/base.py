@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from pilotage.data.batch import Batch
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
-from pilotage.policies.base import Policy
+from pilotage.policies.base import ActingPolicy, Policy
 from pilotage.worlds.base import World
 
 NextTask = Callable[[], Task]
@@ -36,6 +37,32 @@ class Rollout:
 
     def load_state_dict(self, state: Mapping[str, Any], world: World) -> None:
         """Takes the unfinished work up again, on a fresh world."""
+
+
+def begin(policy: ActingPolicy, lanes: Sequence[int]) -> None:
+    """Tells a policy that remembers that episodes begin on these lanes."""
+    if policy.remembers:
+        policy.reset(lanes)
+
+
+def moves(
+    policy: ActingPolicy, observation: Any, noise: Tensor, lanes: Sequence[int], greedy: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Actions and log-probs for these lanes; a policy that remembers is told which they are."""
+    if policy.remembers:
+        return policy.act(observation, noise, greedy, lanes=lanes)  # type: ignore[call-arg]  # see ActingPolicy.act
+    return policy.act(observation, noise, greedy)
+
+
+@contextmanager
+def memory_aside(policy: ActingPolicy) -> Iterator[None]:
+    """Plays with a memory of its own and then gives the old one back, so that judging disturbs nothing."""
+    before = policy.memory()
+    policy.remember({})
+    try:
+        yield
+    finally:
+        policy.remember(before)
 
 
 def to_world(action: Tensor) -> np.ndarray[Any, Any]:

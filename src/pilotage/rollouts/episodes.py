@@ -12,16 +12,17 @@ from pilotage.data.batch import Batch, Stop, from_episodes
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import ActingPolicy, Policy
-from pilotage.rollouts.base import NextTask, Rollout, to_world
+from pilotage.rollouts.base import NextTask, Rollout, begin, memory_aside, moves, to_world
 from pilotage.worlds.base import World
 
 BLOCK = 64  # steps for which random numbers are drawn at a time
 
 
 class Episodes(Rollout):
-    """`samples` episodes of each of `prompts` tasks (a group has the same start), each at most `max_steps` long.
+    """`samples` episodes of each of `prompts` tasks (a group has the same task), each at most `max_steps` long.
 
     An episode cut by `max_steps` is truncated (stop LENGTH). Lanes whose episode ended are left out of further steps.
+    Where the world tells success, the per-episode column `success` says whether there was any.
     """
 
     def __init__(self, *, max_steps: int = 1000, greedy: bool = False) -> None:
@@ -39,20 +40,39 @@ class Episodes(Rollout):
         """The groups of these tasks, `samples` episodes each."""
         if not isinstance(policy, ActingPolicy):
             raise TypeError("the episodes rollout needs a policy whose move is one action")
+        with memory_aside(policy):
+            return self._play(policy, world, tasks, samples, streams, stream, step)
+
+    def _play(
+        self,
+        policy: ActingPolicy,
+        world: World,
+        tasks: list[Task],
+        samples: int,
+        streams: Streams,
+        stream: str,
+        step: int,
+    ) -> Batch:
         rows = len(tasks) * samples
         spread = [task for task in tasks for _ in range(samples)]
         parts: list[list[tuple[Any, Tensor, Tensor, float]]] = [[] for _ in range(rows)]
         ends: list[tuple[Stop, Any, str]] = [(Stop.LENGTH, None, "")] * rows
         live = np.arange(rows)
         observation = np.array(world.reset(spread, live.tolist()))
+        begin(policy, live.tolist())
         noise = torch.empty(0)
+        success = None
         for t in range(self.max_steps):
             if t % BLOCK == 0:
                 noise = policy.noise(streams.generator(stream, step, t // BLOCK), rows, BLOCK)
-            action, logp = policy.act(observation, noise[t % BLOCK][torch.from_numpy(live)], self.greedy)
-            outcome = world.step(to_world(action), live.tolist())
+            lanes = live.tolist()
+            action, logp = moves(policy, observation, noise[t % BLOCK][torch.from_numpy(live)], lanes, self.greedy)
+            outcome = world.step(to_world(action), lanes)
             for i, row in enumerate(live.tolist()):
                 parts[row].append((observation[i], action[i], logp[i], float(outcome.reward[i])))
+            if outcome.success is not None:
+                success = np.zeros(rows, bool) if success is None else success
+                success[live] |= outcome.success
             following = np.array(outcome.observation)
             going = np.ones(len(live), bool)
             for i, row in enumerate(live.tolist()):
@@ -62,7 +82,8 @@ class Episodes(Rollout):
             live, observation = live[going], following[going]
             if not len(live):
                 break
-        return _record(spread, samples, parts, ends)
+        record = _record(spread, samples, parts, ends)
+        return record if success is None else record.with_episode(success=torch.from_numpy(success))
 
 
 def _stop(outcome: Any, i: int) -> Stop | None:
@@ -100,5 +121,5 @@ def _record(
             "episode_return": torch.stack([r.sum() for r in reward]),
             "episode_length": torch.tensor([float(len(r)) for r in reward]),
         },
-        {"reason": [end[2] for end in ends]},
+        {"category": [task.category for task in tasks], "reason": [end[2] for end in ends]},
     )

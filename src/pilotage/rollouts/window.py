@@ -11,7 +11,7 @@ import torch
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.policies.base import ActingPolicy, Policy
-from pilotage.rollouts.base import NextTask, Rollout, to_world, uniform_actions
+from pilotage.rollouts.base import NextTask, Rollout, begin, moves, to_world, uniform_actions
 from pilotage.worlds.base import World
 
 
@@ -39,7 +39,7 @@ class Window(Rollout):
         lanes, steps = self.lanes, self.steps
         noise = policy.noise(streams.generator("rollout", step), lanes, steps)
         if self.observation is None:
-            self.observation = self._start(world, next_task, list(range(lanes)))
+            self.observation = self._start(policy, world, next_task, list(range(lanes)))
         observations, actions, logps = [], [], []
         reward = np.zeros((steps, lanes), np.float32)
         terminated, truncated, invalid = (np.zeros((steps, lanes), bool) for _ in range(3))
@@ -52,7 +52,7 @@ class Window(Rollout):
             blind = uniform_actions(world.action, streams.generator("rollout/random", step), steps, lanes)
         self.played += steps * lanes
         for t, drawn in enumerate(noise.unbind()):
-            action, logp = policy.act(self.observation, drawn) if blind is None else blind[t]
+            action, logp = moves(policy, self.observation, drawn, every) if blind is None else blind[t]
             outcome = world.step(to_world(action), every)
             observations.append(self.observation)
             actions.append(action)
@@ -72,7 +72,7 @@ class Window(Rollout):
                 for lane in ended.tolist():
                     finals[lane, t] = following[lane].copy()
                     finished[lane, t] = (float(self.running[0, lane]), float(self.running[1, lane]))
-                following[ended] = self._start(world, next_task, ended.tolist())
+                following[ended] = self._start(policy, world, next_task, ended.tolist())
                 self.running[:, ended] = 0
             self.observation = following
         return _record(
@@ -80,7 +80,8 @@ class Window(Rollout):
             keys, finals, finished, self.observation,
         )  # fmt: skip
 
-    def _start(self, world: World, next_task: NextTask, lanes: list[int]) -> np.ndarray[Any, Any]:
+    def _start(self, policy: ActingPolicy, world: World, next_task: NextTask, lanes: list[int]) -> np.ndarray[Any, Any]:
+        begin(policy, lanes)
         tasks = [next_task() for _ in lanes]
         self.keys[lanes] = [task.key for task in tasks]
         return np.array(world.reset(tasks, lanes))

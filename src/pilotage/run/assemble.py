@@ -21,14 +21,8 @@ from pilotage.samplers.uniform import Uniform
 from pilotage.worlds.base import World
 
 KEEPS = ("state_dict", "load_state_dict")
-CREDIT_SEES = (
-    "policy",
-    "progress",
-    "over_ranks",
-    "world",
-    "streams",
-    "step",
-)  # what a link of the credit chain may ask for by name
+# what a link of the credit chain may ask for by name
+CREDIT_SEES = ("policy", "progress", "over_ranks", "world", "streams", "step")
 DRAWN_SEES = ("policy", "progress", "targets", "generator")  # and what a link on drawn batches may ask for
 
 
@@ -47,13 +41,11 @@ class Parts:
     drawn: dict[str, Bound]
     learner: Learner
     ranks: Ranks
+    facts: dict[str, float]  # of the data of a store that is full from the start, logged at every step
 
     def credited(self, batch: Batch, progress: float, step: int = 0) -> Batch:
         """The batch after every link of the credit chain, in order."""
-        given = {"policy": self.policy, "progress": progress, "over_ranks": self.ranks.sum, "world": self.world}
-        for link in self.credit.values():
-            batch = link(batch, streams=self.streams, step=step, **given)
-        return batch
+        return _credited(self.credit, batch, self.policy, progress, self.ranks, self.world, self.streams, step)
 
     def told(self) -> dict[str, float]:
         """What links of the credit chain have to say of the last batch (those with a method `metrics`)."""
@@ -69,6 +61,11 @@ class Parts:
                 batch = link(batch, generator=generator, **given)
         return batch
 
+    def started(self) -> None:
+        """The policy has got the weights of a start: the targets that follow it begin there too."""
+        for follower in getattr(self.learner, "followers", {}).values():
+            follower.load_state_dict(self.policy.state_dict())
+
     def observe(self, observations: Tensor) -> None:
         """Shows the policy's normaliser what was observed in a step."""
         if isinstance(self.policy, ActingPolicy):
@@ -77,6 +74,7 @@ class Parts:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on exactly."""
         links = {n: b.function.state_dict() for n, b in self._links().items() if hasattr(b.function, "state_dict")}
+        acting = self.policy if isinstance(self.policy, ActingPolicy) else None
         return {
             "policy": dict(self.policy.state_dict()),
             "learner": self.learner.state_dict(),
@@ -85,6 +83,7 @@ class Parts:
             "world": self.world.state_dict(),
             "links": links,
             "store": self.store.state_dict(),
+            **({"memory": acting.memory()} if acting and acting.remembers else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -94,6 +93,8 @@ class Parts:
         self.world.load_state_dict(state["world"])
         self.rollout.load_state_dict(state["rollout"], self.world)
         self.store.load_state_dict(state["store"])
+        if isinstance(self.policy, ActingPolicy):
+            self.policy.remember(state.get("memory", {}))
         for name, link in state["links"].items():
             self._links()[name].function.load_state_dict(link)  # type: ignore[attr-defined]
 
@@ -102,8 +103,12 @@ class Parts:
         return {f"{chain}.{name}": link for chain, links in chains.items() for name, link in links.items()}
 
 
-def assemble(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
-    """Builds all parts of a recipe. Raises UsageError where they do not fit one another."""
+def assemble(recipe: Recipe, ranks: Ranks | None = None, *, fill: bool = True) -> Parts:
+    """Builds all parts of a recipe. Raises UsageError where they do not fit one another.
+
+    A store that is full from the start is filled, unless `fill` is off (nothing can be learnt then): its record goes
+    through the credit chain once, and the policy's normaliser sees it. On resume too, for it is in no checkpoint.
+    """
     streams = Streams(recipe.seed)
     world = open_world(recipe)
     policy = make_policy(recipe, world)
@@ -113,6 +118,15 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
     rollout = _fitting("rollout", recipe.rollout, "__call__", *KEEPS)
     if isinstance(rollout, Rollout):
         rollout.check(policy, world)
+    credit = {n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()}
+    store = _fitting("store", recipe.store, "add", "batches", *KEEPS)
+    facts = {}
+    if fill and hasattr(store, "fill"):
+        record = _credited(credit, store.open(world), policy, 0.0, ranks, world, streams, 0)
+        store.fill(record)
+        facts = store.facts()
+        if isinstance(policy, ActingPolicy):
+            policy.observe(record["observation"])  # before copies of the policy are made
     return Parts(
         recipe=recipe,
         streams=streams,
@@ -120,14 +134,25 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None) -> Parts:
         policy=policy,
         sampler=sampler,
         rollout=rollout,
-        credit={n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()},
-        store=_fitting("store", recipe.store, "add", "batches", *KEEPS),
+        credit=credit,
+        store=store,
         drawn={n: _link(f"drawn.{n}", link, DRAWN_SEES) for n, link in recipe.drawn.items()},
         learner=recipe.learner.build(
             policy, terms=recipe.terms, streams=streams, ranks=ranks, targets=recipe.targets, world=world
         ),
         ranks=ranks,
+        facts=facts,
     )
+
+
+def _credited(
+    chain: Mapping[str, Bound], batch: Batch, policy: Policy, progress: float, ranks: Ranks, world: World,
+    streams: Streams, step: int,
+) -> Batch:  # fmt: skip
+    given = {"policy": policy, "progress": progress, "over_ranks": ranks.sum, "world": world}
+    for link in chain.values():
+        batch = link(batch, streams=streams, step=step, **given)
+    return batch
 
 
 def _fitting(kind: str, piece: Piece, *needs: str) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from pilotage.data import dataset
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
-from pilotage.policies.base import Policy
+from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.policies.table import Table
 from pilotage.rollouts.episodes import Episodes
 from pilotage.rollouts.messages import Messages
@@ -34,37 +37,53 @@ class Evaluator:
         for name, measure in self.measures.items():
             measure.check(f"evaluation.measures.{name}", 0, MEASURES_SEE)
         self.tasks: list[Task] = []
+        self.about: dataset.About | None = None
 
     def __call__(self, policy: Policy, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Metrics (`eval/accuracy` or `eval/return`, a 95 % interval, per-task means) and sample transcripts.
+        """Metrics (`eval/accuracy`, `eval/success` or `eval/return`, with a 95 % interval and per-task means; success
+        or return beside it where that is told too) and sample transcripts.
 
-        The draws depend on the seed and the step, not on the method: paired arms see the same luck, seeds do not.
+        Where the recipe learns from a data set that knows the returns of chance and of an expert, `eval/score` stands
+        beside: 0 is chance, 100 the expert. The draws depend on the seed and the step, not on the method: paired arms
+        see the same luck, seeds do not.
         """
         if isinstance(policy, Table):
             return self._solved(policy), []
         batch = self.play(policy, step)
-        items = per_task(batch, self.settings.samples)
-        known = items[np.isfinite(items)]
         metric = f"eval/{self._world().metric}"
+        told = {"eval/return" if metric == "eval/success" else metric: batch.returns}
+        if "success" in batch or metric == "eval/success":
+            told["eval/success"] = batch.episode.get("success", torch.zeros(len(batch)))
+        means = {name: per_task(batch, values, self.settings.samples) for name, values in told.items()}
+        items = means.pop(metric)
         interval = cluster_bootstrap(items.reshape(-1, 1), np.random.default_rng(0))
-        found = {
-            metric: float(known.mean()) if len(known) else float("nan"),
+        found: dict[str, Any] = {
+            metric: _known_mean(items),
             "eval/low": interval.low,
             "eval/high": interval.high,
             "eval/items": items,
             "eval/length": float(batch.total(batch.sampled.float()).mean()),
             "eval/invalid": 1 - float(batch.valid.float().mean()),
+            **{name: _known_mean(values) for name, values in means.items()},
         }
         for measure in self.measures.values():
             found |= measure(policy=policy, world=self._world(), recipe=self.recipe)
-        return found, transcripts(batch)
+        return {**found, **self._score(found.get("eval/return"))}, transcripts(batch)
+
+    def _score(self, value: float | None) -> dict[str, float]:
+        data = self.recipe.store.defaults().get("data")
+        if not data or value is None:
+            return {}
+        self.about = self.about or dataset.describe(data)
+        score = self.about.score(value)
+        return {} if score is None else {"eval/score": score}
 
     def play(self, policy: Policy, step: int) -> Batch:
         """The groups of all evaluation tasks."""
         settings, world = self.settings, self._world()
         tasks = self.tasks = self.tasks or distinct(world, settings.tasks)
         streams = Streams(self.recipe.seed)
-        if policy.needs_past:
+        if isinstance(policy, SpeakingPolicy):
             talk = Messages(temperature=settings.temperature)
             return talk.converse(policy, world, tasks, settings.samples, streams, "evaluate", step)
         acting = Episodes(max_steps=settings.max_steps, greedy=settings.greedy)
@@ -109,9 +128,14 @@ def distinct(world: World, count: int) -> list[Task]:
     return list(found.values())
 
 
-def per_task(batch: Batch, samples: int) -> NDArray[np.float64]:
-    """[tasks] mean return of each task's valid episodes; NaN where none is valid."""
-    returns = np.where(batch.valid.numpy(), batch.returns.double().numpy(), np.nan).reshape(-1, samples)
+def _known_mean(values: NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def per_task(batch: Batch, values: Tensor, samples: int) -> NDArray[np.float64]:
+    """[tasks] mean value, such as the return, of each task's valid episodes; NaN where none is valid. values: [E]."""
+    returns = np.where(batch.valid.numpy(), values.double().numpy(), np.nan).reshape(-1, samples)
     counted = np.isfinite(returns).sum(1)
     total = np.nansum(returns, axis=1)
     return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)

@@ -34,7 +34,7 @@ def train(recipe: Recipe, folder: Path, *, watch: Watch | None = None, until: in
     refuse_used(folder)
     parts = _fresh(recipe)  # before the folder is made: what does not fit leaves nothing behind
     with RunLog.create(folder, recipe.to_json(), seed=recipe.seed, name=recipe.name) as log:
-        return _go(parts, folder, log, Counters(), 0, watch, until)
+        return _go(parts, folder, log, Counters(), None, watch, until)
 
 
 def resume(folder: Path, *, watch: Watch | None = None, until: int | None = None) -> Path:
@@ -43,7 +43,7 @@ def resume(folder: Path, *, watch: Watch | None = None, until: int | None = None
     found = checkpoint.latest(folder)
     if found is None:
         with RunLog.resume(folder, None) as log:
-            return _go(_fresh(recipe), folder, log, Counters(), 0, watch, until)
+            return _go(_fresh(recipe), folder, log, Counters(), None, watch, until)
     step, state = checkpoint.load(found)
     parts = _opened(recipe)
     parts.load_state_dict(state["parts"])
@@ -58,6 +58,7 @@ def _fresh(recipe: Recipe) -> Parts:
     parts = _opened(recipe)
     if recipe.start is not None:
         starts.load_weights(parts.policy, recipe.start)
+        parts.started()
     return parts
 
 
@@ -83,15 +84,18 @@ def train_or_resume(recipe: Recipe, folder: Path, *, watch: Watch | None = None)
 
 
 def _go(
-    parts: Parts, folder: Path, log: RunLog, counters: Counters, step: int, watch: Watch | None, until: int | None
+    parts: Parts, folder: Path, log: RunLog, counters: Counters, at: int | None, watch: Watch | None, until: int | None
 ) -> Path:
-    recipe = parts.recipe
+    """All steps after those `at` the checkpoint that was taken up (None: a new run, which is judged first)."""
+    recipe, step = parts.recipe, at or 0
     evaluator = Evaluator(recipe)
     last = min(recipe.steps, until if until is not None else recipe.steps)
     try:
         with asked_to_stop() as asked, tiny_numbers_flushed():
-            if step == 0:
+            if at is None:
                 log_evaluation(log, evaluator, parts, 0, watch)
+                if last == 0:
+                    checkpoint.save(folder, 0, {"parts": parts.state_dict(), "counters": counters.state()})
             while step < last:
                 metrics = one_step(parts, step, counters)
                 step += 1
@@ -129,11 +133,13 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     )  # fmt: skip
     rolled = time.perf_counter()
     raw = batch
-    _check_rewards(recipe, raw, step)
-    batch = parts.credited(batch, progress, step)
-    told = parts.told()
-    parts.sampler.observe(batch)
-    parts.store.add(batch)
+    told: dict[str, float] = {}
+    if len(raw):  # a plan that plays nothing leaves nothing to credit: the store is full
+        _check_rewards(recipe, raw, step)
+        batch = parts.credited(batch, progress, step)
+        told = parts.told()
+        parts.sampler.observe(batch)
+        parts.store.add(batch)
     updates = [
         parts.learner.update(parts.draw(drawn, progress, step, index), step, progress)
         for index, drawn in enumerate(parts.store.batches(parts.streams, step))
@@ -145,8 +151,8 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     ended = time.perf_counter()
     counters.add(raw, ended - began)
     seconds = {"seconds/rollout": rolled - began, "seconds/learn": ended - rolled}
-    kept = len(batch) / max(len(raw), 1)
-    return {**summarise(raw), "train/kept": kept, **told, **learnt, **counters.metrics(), **seconds}
+    played = {**summarise(raw), "train/kept": len(batch) / len(raw)} if len(raw) else parts.facts
+    return {**played, **told, **learnt, **counters.metrics(), **seconds}
 
 
 def _check_rewards(recipe: Recipe, batch: Batch, step: int) -> None:

@@ -63,7 +63,8 @@ class Recipe:
 
     credit: links applied to what a step played, in order, before it is stored. drawn: links applied to each batch as
     the learner draws it (targets of critics, noise). targets: copies of the policy that follow it. `changed` names who
-    set each path last; it is not part of the identity.
+    set each path last; it is not part of the identity. A recipe with a start may have 0 steps: its run judges the
+    start, acting as this recipe says.
     """
 
     name: str
@@ -89,7 +90,8 @@ class Recipe:
     changed: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "", "prompts_per_step", "samples_per_prompt", "steps", "checkpoint_every")
+        _at_least(self, 1, "", "prompts_per_step", "samples_per_prompt", "checkpoint_every")
+        _at_least(self, 1 if self.start is None else 0, "", "steps")
 
     def vary(self, by: str, changes: Mapping[str, Any], *, among: frozenset[str] = frozenset()) -> Recipe:
         """This recipe with the values at dotted paths replaced, remembered as set by `by`.

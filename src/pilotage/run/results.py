@@ -17,7 +17,7 @@ from pilotage.run.log import read_manifest, read_metrics, read_recipe
 
 Floats = NDArray[np.float64]
 # what else an evaluation's record holds beside its metric
-ASIDE = frozenset({"eval/low", "eval/high", "eval/items", "eval/length", "eval/invalid", "eval/regret"})
+ASIDE = frozenset({"eval/low", "eval/high", "eval/items", "eval/length", "eval/invalid", "eval/regret", "eval/score"})
 AXES = {"step": "steps", "count/decisions": "decisions", "seconds": "seconds of training"}
 
 
@@ -113,7 +113,7 @@ class RunResult:
 
         def total(name: str) -> float:
             found = [record[name] for record in trained if record.get(name) is not None]
-            return float(found[-1]) if found else math.nan
+            return float(found[-1]) if found else math.nan if trained or self.steps[-1] else 0.0
 
         return Compute(
             total("count/decisions"), total("count/episodes"), total("count/verdicts"), total("seconds"), total("step")

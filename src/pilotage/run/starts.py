@@ -10,29 +10,25 @@ import fcntl
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pilotage.data.batch import Batch
+from pilotage.data.folders import cache_folder
 from pilotage.data.piece import UsageError
 from pilotage.learn.learner import RunStopped
-from pilotage.policies.base import Policy
+from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.episodes import Episodes
 from pilotage.rollouts.messages import Messages
 from pilotage.rollouts.stored import Stored
 from pilotage.run import checkpoint
 from pilotage.run.assemble import Parts, assemble
+from pilotage.run.log import read_recipe
 from pilotage.run.recipe import Recipe
 
 Train = Callable[[Recipe, Path], object]  # goes on with what is in the folder
-
-
-def cache_folder() -> Path:
-    """Where things made once are kept: $PILOTAGE_CACHE, else ~/.cache/pilotage."""
-    return Path(os.environ.get("PILOTAGE_CACHE") or Path.home() / ".cache" / "pilotage")
 
 
 def start_folder(start: Recipe) -> Path:
@@ -53,6 +49,16 @@ def ensure(start: Recipe, train: Train) -> Path:
         if not is_made(start):
             train(start, folder)
     return folder
+
+
+def finished(folder: Path) -> Parts:
+    """A run's parts as its last checkpoint has them, without data: it can act, not learn. Raises UsageError."""
+    found = checkpoint.latest(folder)
+    if found is None:
+        raise UsageError(f"{folder} has no checkpoint yet")
+    parts = assemble(Recipe.from_json(read_recipe(folder)), fill=False)
+    parts.load_state_dict(checkpoint.load(found)[1]["parts"])
+    return parts
 
 
 def load_weights(policy: Policy, start: Recipe) -> None:
@@ -99,7 +105,11 @@ def _recorded(data: Recipe, plan: Stored) -> Batch:
 def _play(parts: Parts, episodes: int) -> Batch:
     """One episode on each of the first training tasks."""
     tasks = [parts.sampler.next() for _ in range(episodes)]
-    plan = Messages() if parts.policy.needs_past else Episodes(max_steps=parts.recipe.evaluation.max_steps)
+    plan = (
+        Messages()
+        if isinstance(parts.policy, SpeakingPolicy)
+        else Episodes(max_steps=parts.recipe.evaluation.max_steps)
+    )
     play = plan.converse if isinstance(plan, Messages) else plan.play
     return play(parts.policy, parts.world, tasks, 1, parts.streams, "record", 0)
 

@@ -65,6 +65,8 @@ def summarise(batch: Batch) -> dict[str, float]:
             found["train/episode_length"] = _mean(batch["episode_length"][whole])
     elif bool(valid.any()):
         found["train/reward"] = _mean(batch.returns[valid])
+    if "success" in batch:
+        found["train/success"] = _mean(batch["success"][valid])
     if int(batch["group"].max()) + 1 < len(batch):
         found["train/no_signal"] = _mean(without_signal(batch))
     return found

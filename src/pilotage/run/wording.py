@@ -21,14 +21,15 @@ COMPUTE = {
 
 @dataclass(frozen=True)
 class Wording:
-    """How values of one held-out metric are said: eval/accuracy in percent and points, everything else as numbers."""
+    """How values of one held-out metric are said: eval/accuracy and eval/success in percent and points, all else as
+    numbers."""
 
     metric: str
 
     @property
     def accuracy(self) -> bool:
         """Whether the values are shares of 1."""
-        return self.metric.endswith("accuracy")
+        return self.metric.endswith(("accuracy", "success"))
 
     @property
     def name(self) -> str:

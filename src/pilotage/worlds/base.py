@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ class Outcome:
     observation: [n, …] array, or a list of texts. It is the true next observation, also at the end of an episode.
     reward, terminated, truncated: [n]. `truncated` is the world's own time limit only.
     invalid: lane position in this call → reason; such an episode is over and must not be learnt from.
+    success: [n] whether what the task asked for holds at this step, where the world says so; an episode succeeds if it
+        held at any of its steps.
     """
 
     observation: Any
@@ -30,13 +32,15 @@ class Outcome:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     invalid: dict[int, str] = field(default_factory=dict)
+    success: NDArray[np.bool_] | None = None
 
 
 class World(ABC):
     """A source of tasks and what happens when one acts on them.
 
     `observation` and `action` are a `Text` or a gymnasium space. `metric` names what an evaluation reports: "accuracy"
-    where the reward is a verdict in [0, 1], "return" elsewhere. `reward_range` bounds an episode's return.
+    where the reward is a verdict in [0, 1], "success" where outcomes tell it and it is what counts, "return" elsewhere.
+    `reward_range` bounds an episode's return.
     """
 
     observation: Any
@@ -70,3 +74,11 @@ class World(ABC):
 
     def close(self) -> None:  # noqa: B027  (most worlds hold nothing)
         """Frees processes and windows."""
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """A world that comes with a hand-written policy, which demonstrations are made with."""
+
+    def scripted(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """[n, …] observations → [n, …] actions."""

@@ -55,6 +55,7 @@ class GymWorld(World):
     Observations are [n, …] arrays: those of a Box as they are (floats as float32), those of other spaces flattened to
     float32 [n, k]. Actions are those of `action`: integers from 0, or floats, clipped to the bounds if `clip_actions`.
     A lane whose environment raises, or gives a number that is not finite, is reported invalid, with zeros observed.
+    Success is what the environment's info says under `success` or `is_success`.
 
     Raises UsageError for an unknown id, settings the environment does not take, and spaces no policy here speaks.
     """
@@ -113,18 +114,22 @@ class GymWorld(World):
         terminated, truncated = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         envs, trails, last, encodes = self._envs, self._trails, self._last, self._encodes
         invalid: dict[int, str] = {}
+        success = None
         for row, (lane, action) in enumerate(zip(lanes, self._as_actions(actions), strict=True)):
             trail = trails.get(lane)
             if trail is None:
                 raise ValueError(f"lane {lane} has no running episode: reset it first")
             trail.append(action)
             try:
-                raw, reward[row], ended, cut, _ = envs[lane].step(action)
+                raw, reward[row], ended, cut, info = envs[lane].step(action)
                 observation[row] = self.encode(raw) if encodes else raw
             except Exception as error:
                 invalid[row] = f"{self._spec.id} raised in step: {_said(error)}"
                 continue
             last[lane] = raw
+            if info and (said := info.get("success", info.get("is_success"))) is not None:
+                success = np.zeros(count, np.bool_) if success is None else success
+                success[row] = bool(said)
             if ended or cut:
                 terminated[row], truncated[row] = ended, cut and not ended
                 del trails[lane]
@@ -133,7 +138,7 @@ class GymWorld(World):
             terminated[row] = truncated[row] = False
             observation[row], reward[row] = 0, 0.0
             self._discard(lanes[row])
-        return Outcome(observation, reward, terminated, truncated, invalid)
+        return Outcome(observation, reward, terminated, truncated, invalid, success)
 
     def state_dict(self) -> dict[str, Any]:
         """Each running episode: its task, its actions so far [t, …] and the last observation, by lane."""

@@ -52,6 +52,13 @@ FAMILIES = (
         "control",
     ),
     Family(
+        "metaworld",
+        "Meta-World: an arm that reaches, pushes, picks and places, with a scripted policy for each of 50 tasks",
+        ("metaworld:reach-v3", "metaworld:push-v3", "metaworld:pick-place-v3"),
+        "metaworld",
+        "robots",
+    ),
+    Family(
         "bandit",
         "one choice, one reward: a real click log, labelled tables, simulated linear and logistic rewards",
         ("bandit:digits", "bandit:open-bandit", "bandit:linear"),
@@ -64,6 +71,13 @@ FAMILIES = (
         ("finite:frozen-lake", "finite:deep-sea", "finite:river-swim", "finite:linear"),
         "gymnasium",
         "control",
+    ),
+    Family(
+        "images",
+        "pictures drawn step by step by a denoiser, judged when they are done",
+        ("images:digits",),
+        "sklearn",
+        "images",
     ),
     Family(
         "pairs",
@@ -130,6 +144,12 @@ def _minigrid(name: str) -> Piece:
     return Piece("pilotage.worlds.minigrid:MiniGridWorld", {"env_id": known_id(full_id(name))})
 
 
+def _metaworld(name: str) -> Piece:
+    from pilotage.worlds.metaworld import known_task
+
+    return Piece("pilotage.worlds.metaworld:MetaWorld", {"name": known_task(name)})
+
+
 def _bandit(name: str) -> Piece:
     named = {
         "open-bandit": Piece("pilotage.worlds.click_log:LoggedBandit"),
@@ -154,6 +174,12 @@ def _finite(name: str) -> Piece:
     return Piece(f"pilotage.worlds.finite:{FINITE[name]}")
 
 
+def _images(name: str) -> Piece:
+    if name != "digits":
+        raise UsageError(f"there is no world of images {name!r}; {nearest(name, ['digits'])}")
+    return Piece("pilotage.worlds.images:Digits")
+
+
 def _tabular(name: str) -> Piece:
     if name:
         raise UsageError(f"tabular takes no name, but settings; not {name!r}")
@@ -174,8 +200,8 @@ def _game(name: str) -> Piece:
 
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
-    "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "bandit": _bandit, "tabular": _tabular,
-    "finite": _finite, "pairs": _pairs, "game": _game,
+    "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
+    "tabular": _tabular, "finite": _finite, "images": _images, "pairs": _pairs, "game": _game,
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Denoising: noise processes, samplers, guidance and the networks that say what is noise."""

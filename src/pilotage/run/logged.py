@@ -1,0 +1,183 @@
+"""Making data sets: whole episodes logged from trained policies and from chance, with where they come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotage.data import dataset
+from pilotage.data.batch import Batch, concatenate
+from pilotage.data.piece import UsageError, nearest
+from pilotage.data.rng import Streams
+from pilotage.data.tasks import Split
+from pilotage.policies.base import Policy
+from pilotage.policies.uniform import UniformActor
+from pilotage.rollouts.episodes import Episodes
+from pilotage.run import starts
+from pilotage.run.provenance import provenance
+from pilotage.run.recipe import Recipe
+from pilotage.worlds.base import World
+
+LANES = 8  # episodes played side by side
+JUDGED = 20  # held-out episodes behind each reference return
+LONGEST = 1000  # decisions of an episode, where the world sets no limit
+KEPT = ("observation", "action", "reward")
+QUALITIES = ("random", "medium", "expert", "mixed:SHARE")
+
+Told = Callable[[str, int], None]  # what is under way, and how far it is
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Which policies play: shares of decisions by `expert`, `medium` and `random`."""
+
+    name: str
+    shares: Mapping[str, float]
+
+    @staticmethod
+    def parse(text: str) -> Quality:
+        """`random`, `medium`, `expert`, or `mixed:0.1`: that share of expert decisions, the rest random.
+
+        Raises UsageError for anything else, and for a share that is not between 0 and 1.
+        """
+        name, colon, share = text.partition(":")
+        if name in ("random", "medium", "expert") and not colon:
+            return Quality(name, {name: 1.0})
+        if name != "mixed":
+            raise UsageError(f"no quality {text!r}; {nearest(text, QUALITIES)}")
+        try:
+            good = float(share)
+        except ValueError:
+            good = math.nan
+        if not 0 < good < 1:
+            raise UsageError(f"a mixture is mixed:SHARE, the share of expert decisions, between 0 and 1; not {text!r}")
+        return Quality(name, {"random": 1 - good, "expert": good})
+
+    def needs(self) -> set[str]:
+        """Of which trained policies there must be a run; the expert's return is the upper end of scores."""
+        return {"expert"} | (self.shares.keys() - {"random"})
+
+
+@dataclass(frozen=True)
+class Order:
+    """A data set to be made: `decisions` or a little more, in whole episodes, of a world named `world`."""
+
+    name: str
+    world: str
+    quality: Quality
+    decisions: int
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises UsageError for what cannot be made; asked before anything is trained."""
+        dataset.check_name(self.name)
+        if self.decisions < 1:
+            raise UsageError(f"a data set has at least 1 decision, not {self.decisions}")
+
+
+def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count: None) -> dataset.About:
+    """Plays and writes a data set; `runs` has the run folders of the policies that the quality needs.
+
+    Policies act as they did in training, with their own noise. Random and expert returns are means over the same
+    held-out tasks. Raises UsageError.
+    """
+    order.check()
+    found = {name: starts.finished(folder) for name, folder in runs.items()}
+    parts = found["expert"]
+    world = parts.world
+    try:
+        policies: dict[str, Policy] = {"random": UniformActor(world.observation, world.action)}
+        policies |= {name: one.policy for name, one in found.items()}
+        returns = {name: _judged(name, policies[name], world, order, told) for name in ("random", "expert")}
+        record, who = _played(order, policies, world, told)
+        about = dataset.About(
+            order.name,
+            order.world,
+            spaces={what: dataset.space_of(record[what], getattr(world, what)) for what in ("observation", "action")},
+            random_return=returns["random"],
+            expert_return=returns["expert"],
+            provenance={
+                "quality": order.quality.name,
+                "shares": dict(order.quality.shares),
+                "seed": order.seed,
+                "decisions_asked": order.decisions,
+                "played": who,
+                "policies": {name: _origin(one.recipe) for name, one in found.items()},
+                "judged_episodes": JUDGED,
+                **provenance(),
+            },
+        )
+        said = {"algorithm_name": order.quality.name}
+        return dataset.save(record, about, more={**minari(order.world, world), **said})
+    finally:
+        for one in found.values():
+            one.world.close()
+
+
+def _origin(recipe: Recipe) -> dict[str, Any]:
+    return {"recipe": recipe.to_json(), "digest": recipe.digest()}
+
+
+def minari(name: str, world: World) -> dict[str, Any]:
+    """Entries by which Minari knows the environment again."""
+    spec = getattr(world, "_spec", None)
+    return {"description": f"logged in {name}"} | ({"env_spec": spec.to_json()} if spec is not None else {})
+
+
+def _judged(name: str, policy: Policy, world: World, order: Order, told: Told) -> float:
+    """The mean return on held-out tasks."""
+    total, count = 0.0, 0
+    for batch in _chunks(f"reference/{name}", policy, world, order, "held_out", 0):
+        returns = batch.returns[batch.valid][: JUDGED - count].double()
+        total, count = total + float(returns.sum()), count + len(returns)
+        told(f"{name} return", count)
+        if count >= JUDGED:
+            break
+    return total / count
+
+
+def _played(
+    order: Order, policies: Mapping[str, Policy], world: World, told: Told
+) -> tuple[Batch, dict[str, dict[str, float]]]:
+    """The record, and what each policy added to it."""
+    parts: list[Batch] = []
+    who: dict[str, dict[str, float]] = {}
+    tasks = told_before = 0
+    for name, share in order.quality.shares.items():
+        wanted = math.ceil(share * order.decisions)
+        kept: list[Batch] = []
+        held = 0
+        for batch in _chunks(f"log/{name}", policies[name], world, order, "train", tasks):
+            ends = held + batch.lengths[batch.valid].cumsum(0)
+            whole = batch.select(batch.valid).select(ends - batch.lengths[batch.valid] < wanted)
+            kept.append(whole)
+            held += whole.decisions
+            tasks += len(batch)
+            told("decisions", min(told_before + held, order.decisions))
+            if held >= wanted:
+                break
+        told_before += held
+        mine = concatenate(kept)
+        who[name] = {"episodes": len(mine), "decisions": mine.decisions, "mean_return": float(mine.returns.mean())}
+        parts += kept
+    whole = concatenate(parts)
+    columns = {name: whole[name] for name in KEPT}
+    entries = {name: whole[name] for name in ("terminated", "truncated", "final_observation", "task", "group", "valid")}
+    return Batch(whole.offsets, columns, entries), who
+
+
+def _chunks(stream: str, policy: Policy, world: World, order: Order, split: Split, first: int) -> Iterator[Batch]:
+    """Episodes on tasks `first`, `first` + 1, …, LANES at a time, without end."""
+    plan, streams, chunk = Episodes(max_steps=LONGEST), Streams(order.seed), 0
+    empty = 0
+    while True:
+        tasks = [world.task(first + chunk * LANES + i, split) for i in range(LANES)]
+        batch = plan.play(policy, world, tasks, 1, streams, stream, chunk)
+        empty = 0 if bool(batch.valid.any()) else empty + 1
+        if empty == 3:
+            raise UsageError(f"{order.world} gives no valid episode: {batch.notes['reason'][0]}")
+        yield batch
+        chunk += 1
