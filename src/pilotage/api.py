@@ -104,6 +104,8 @@ def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_polic
         chosen = apply(chosen, "policy", dict(of_policy))
         base = root(world, chosen, made.action, seed, made.kind)
         found = stacked(name, base)
+        last = {path: base.get(path) for path in of_policy}  # a user's word is the last one, a method's before it
+        found = found.vary("you", {path: value for path, value in last.items() if found.get(path) != value})
         shows = hasattr(made, "demonstrate") or hasattr(made, "examples")
         if getattr(chosen.target, "untrained", False) and shows and plays(found):
             found = replace(found, start=warm_start(base))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pilotage import api, explain
 from pilotage.data import d4rl, dataset
@@ -15,6 +17,7 @@ from pilotage.data.piece import UsageError
 from pilotage.run import compare as runner
 from pilotage.run import logged, starts
 from pilotage.run.provenance import provenance
+from pilotage.settings import apply
 from pilotage.worlds import registry
 
 EXPERTS = {"box": ("sac", 5000), "discrete": ("ppo", 200)}  # by kind of world: method and steps of the logged policy
@@ -30,34 +33,41 @@ def make(
     seed: int = 0,
     expert: str | Path | None = None,
     expert_steps: int | None = None,
+    settings: Mapping[str, Any] | None = None,
     show: bool = True,
-    told: logged.Told = lambda name, count: None,
+    told: logged.Told = lambda name, count, total: None,
 ) -> About:
     """Logs a data set of whole episodes and writes it under the name `out` (by default of world and quality).
 
-    quality: random, medium, expert, or mixed:0.1 (that share of expert decisions, the rest random). The expert is
-    trained first unless it is there (`sac` or `ppo`, `expert_steps` steps), or is the run in the folder `expert`; the
-    medium policy is its training at half of its steps. Raises UsageError.
+    quality: random, medium, expert, mixed:0.1 (that share of expert decisions, the rest random), or scripted or
+    scripted:0.1 (the world's own script, with that much noise). The expert is trained first unless it is there (`sac`
+    or `ppo`, `expert_steps` steps), or is the run in the folder `expert`; the medium policy is its training at half of
+    its steps. settings: of the world, as `{"world.horizon": 100}`. Raises UsageError.
     """
-    wanted = logged.Quality.parse(quality)
-    order = logged.Order(out or _free_name(world, wanted.name), world, wanted, decisions, seed)
+    wanted, asked = logged.Quality.parse(quality), dict(settings or {})
+    piece = apply(registry.resolve(world), "world", asked)
+    if asked:
+        raise UsageError(f"data are made with settings of the world, world.NAME; not {', '.join(asked)}")
+    order = logged.Order(out or _free_name(world, wanted.name), world, piece, wanted, decisions, seed)
     order.check()
     return logged.make(order, _players(order, expert, expert_steps, show), told)
 
 
 def _players(order: logged.Order, expert: str | Path | None, steps: int | None, show: bool) -> dict[str, Path]:
     """The run folders of the policies that an order needs, trained first where they are not there."""
+    if not order.quality.needs():
+        return {}
     if expert is not None:
         best = api.Run(Path(expert)).recipe
-        if best.world != registry.resolve(order.world):
-            raise UsageError(f"{expert} is a run on {explain.shown(best.world)}, not on {order.world}")
+        if best.world != order.piece:
+            raise UsageError(f"{expert} is a run on {explain.shown(best.world)}, not on {explain.shown(order.piece)}")
     else:
-        made = registry.resolve(order.world).build()
+        made = order.piece.build()
         made.close()
         if made.kind not in EXPERTS:
             raise UsageError(f"data are logged on worlds of kind {' or '.join(EXPERTS)}; {order.world} is {made.kind}")
         method, usual = EXPERTS[made.kind]
-        best = api.recipe(method, order.world, steps=steps or usual)
+        best = api.recipe(method, order.piece, steps=steps or usual)
     found: dict[str, Path] = {}
     for name in sorted(order.quality.needs()):
         if name == "expert" and expert is not None:

@@ -79,6 +79,25 @@ def test_a_medium_policy_is_the_expert_half_way(pilotage: Callable) -> None:
     assert set(about.provenance["played"]) == {"medium"}
 
 
+def test_a_script_is_logged_as_it_is_and_with_noise(pilotage: Callable) -> None:
+    told = ("--set", "world.horizon=60", "--set", "world.ends_at_success=true", "--steps", "60")
+    names = []
+    for quality in ("scripted", "scripted:0.3"):
+        answer = pilotage("data", "make", "metaworld:reach-v3", "--quality", quality, *told)
+        assert answer.status == 0, answer.err
+        names.append(answer.out.split()[1].rstrip(":"))
+    assert names == ["reach/scripted-v0", "reach/scripted-v1"]
+    plain, noisy = map(dataset.load, names)
+    assert plain.about.digest != noisy.about.digest
+    assert (plain.about.provenance["noise"], noisy.about.provenance["noise"]) == (0.0, 0.3)
+    assert plain.about.provenance["played"]["scripted"]["success"] == 1.0
+    assert plain.about.provenance["world"]["horizon"] == 60
+    assert plain.about.expert_return == noisy.about.expert_return  # the script without noise
+    assert plain.about.random_return < plain.about.expert_return
+    assert set(plain.record["action"][:, 3].tolist()) == {0.0}
+    assert len(set(noisy.record["action"][:, 3].tolist())) > 10
+
+
 def test_a_run_learns_from_a_data_set_and_says_its_score(pilotage: Callable) -> None:
     about = made(pilotage, "--quality", "random", "--steps", "400")
     small = ("--set", "store.batches_per_step=2", "--set", "evaluation.tasks=2", "--steps", "2")
@@ -195,6 +214,12 @@ def test_what_is_asked_of_a_data_set_that_is_not_there_or_was_altered(pilotage: 
         (("gym:Pendulum-v1", "--quality", "mixed"), "a mixture is mixed:SHARE"),
         (("gym:Pendulum-v1", "--quality", "exprt"), "did you mean 'expert'?"),
         (("gym:Pendulum-v1", "--quality", "random", "--out", "pendulum"), "a data set is named like"),
+        (("gym:Pendulum-v1", "--quality", "scripted"), "has no script to log"),
+        (("gym:Pendulum-v1", "--quality", "scripted:-1"), "a noisy script is scripted:NOISE, 0 or more"),
+        (
+            ("gym:Pendulum-v1", "--quality", "random", "--set", "steps=3"),
+            "settings of the world, world.NAME; not steps",
+        ),
         (("gym:Pendulm-v1", "--quality", "random"), "did you mean 'Pendulum-v1'?"),
         (("reasoning:chain_sum", "--quality", "random"), "data are logged on worlds of kind box or discrete"),
         (("gym:Pendulum-v1", "--quality", "random", "--steps", "0"), "--steps"),

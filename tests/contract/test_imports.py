@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "recorded": {"data", "run", "methods"},
     "explain": BELOW_RUN | {"run", "methods"},
     "api": BELOW_RUN | {"run", "methods", "settings", "explain", "gallery"},
-    "datasets": BELOW_RUN | {"run", "methods", "explain", "api"},
+    "datasets": BELOW_RUN | {"run", "settings", "methods", "explain", "api"},
     "cli": BELOW_RUN | {"run", "methods", "settings", "explain", "gallery", "recorded", "api", "datasets"},
     "__main__": {"cli"},
 }

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from helpers import control_recipe, text_recipe
+from helpers import control_recipe, logged_recipe, text_recipe
 from pilotage import api
 from pilotage.credit.groups import Relative, leave_one_out
 from pilotage.data.piece import Piece, UsageError, piece
@@ -374,3 +374,11 @@ def test_a_root_is_bare():
     assert bare.start is None
     assert bare.changed == {}
     assert difference(stacked("reinforce", bare), bare)
+
+
+def test_a_users_setting_of_a_policy_is_the_last_word():
+    # td3-bc standardises observations; who says otherwise is heard
+    found = logged_recipe("td3-bc", settings={"policy.normalise": False})
+    assert found.get("policy.normalise") is False
+    assert found.changed["policy.normalise"] == "you"
+    assert logged_recipe("td3-bc").changed["policy.normalise"] == "td3-bc"

@@ -16,12 +16,12 @@ from pilotage.worlds.base import Scripted
 from pilotage.worlds.gym import GymWorld
 from pilotage.worlds.metaworld import MetaWorld
 
-NAMES = ("reach-v3", "push-v3", "pick-place-v3")
+CASES = [("reach-v3", False), ("push-v3", False), ("pick-place-v3", False), ("pick-place-v3", True)]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_script_succeeds_and_the_episode_ends_there(name):
-    world = MetaWorld(name=name, horizon=100, ends_at_success=True)
+@pytest.mark.parametrize(("name", "binary"), CASES)
+def test_the_script_succeeds_and_the_episode_ends_there(name, binary):
+    world = MetaWorld(name=name, horizon=100, ends_at_success=True, binary_gripper=binary)
     assert isinstance(world, Scripted)
     policy = FollowsScript(world.scripted, world.action)
     tasks = [world.task(index, "train") for index in range(3)]
@@ -29,6 +29,8 @@ def test_the_script_succeeds_and_the_episode_ends_there(name):
     assert played["success"].tolist() == [True] * 3
     assert played["terminated"].tolist() == [True] * 3
     assert int(played.lengths.max()) < 80
+    gripper = set(played["action"][:, 3].tolist())
+    assert gripper == {-1.0, 1.0} if binary else gripper <= {0.0, 1.0} or name == "push-v3"
     goals = played["observation"][played.offsets[:-1]][:, -3:]
     assert len(torch.unique(goals, dim=0)) == 3
     assert bool((goals != 0).any(1).all())  # the goal is seen

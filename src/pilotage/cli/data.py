@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pilotage.cli.catalogue import show_table
+from pilotage.cli.options import parse_setting
 from pilotage.engines.local import prepare
 
 if TYPE_CHECKING:
     from pilotage.data.dataset import About
+    from pilotage.run.progress import Progress
+
+QUALITIES = "random, medium, expert, mixed:0.1 (the expert's share), scripted, scripted:0.1 (its noise)"
 
 
 @click.group()
@@ -26,9 +30,17 @@ def data() -> None:
 
 @data.command()
 @click.argument("world")
-@click.option("--quality", required=True, metavar="Q", help="random, medium, expert, or mixed:0.1: the expert's share.")
+@click.option(
+    "--quality",
+    required=True,
+    metavar="Q",
+    help="random, medium, expert, mixed:0.1 (the expert's share), scripted, scripted:0.1 (its noise).",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=100_000, metavar="N", help="Decisions.  [default: 100000]")
 @click.option("--out", metavar="NAME", help="Name, such as hopper/mixed-v0.  [default: by world and quality]")
+@click.option(
+    "--set", "settings", multiple=True, metavar="PATH=VALUE", help="A setting of the world: world.NAME=VALUE."
+)
 @click.option("--seed", type=int, default=0, metavar="S", help="Seed of what is logged.  [default: 0]")
 @click.option("--expert", type=click.Path(path_type=Path), metavar="RUN", help="A run's folder.  [default: trained]")
 @click.option("--expert-steps", type=click.IntRange(min=1), metavar="N", help="Training steps of the default expert.")
@@ -38,6 +50,7 @@ def make(
     quality: str,
     steps: int,
     out: str | None,
+    settings: tuple[str, ...],
     seed: int,
     expert: Path | None,
     expert_steps: int | None,
@@ -49,16 +62,40 @@ def make(
     Example:  pilotage data make gym:HalfCheetah-v5 --quality mixed:0.1 --out halfcheetah/mixed-v0
     """
     from pilotage import datasets
-    from pilotage.run.logged import JUDGED
-    from pilotage.run.progress import Progress
 
     prepare(threads)
-    with Progress({"random return": JUDGED, "expert return": JUDGED, "decisions": steps}) as progress:
+    with Stages() as stages:
         found = datasets.make(
             world, quality, steps, out=out, seed=seed, expert=expert, expert_steps=expert_steps,
-            told=lambda name, count: progress.update(name, count, {}),
+            settings=dict(map(parse_setting, settings)),
+            told=stages.told,
         )  # fmt: skip
     click.echo(f"made {found.name}: {said(found)}")
+
+
+class Stages:
+    """A bar for what is under way, with its own pace; another for what comes next."""
+
+    def __init__(self) -> None:
+        self.shown: Progress | None = None
+        self.name = ""
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def told(self, name: str, count: int, total: int) -> None:
+        """How far a stage is."""
+        from pilotage.run.progress import Progress
+
+        if self.shown is None or name != self.name:
+            self.__exit__()
+            self.name, self.shown = name, Progress({name: total}).__enter__()
+            self.shown.update(name, 0, {})
+        self.shown.update(name, count, {})
+
+    def __exit__(self, *exception: object) -> None:
+        if self.shown is not None:
+            self.shown.__exit__(*exception)
 
 
 @data.command("import")

@@ -13,5 +13,6 @@ if TYPE_CHECKING:
     from pilotage.credit import regret as regret
     from pilotage.credit import returns as returns
     from pilotage.credit import tracked as tracked
+    from pilotage.credit import trajectories as trajectories
 else:
     __getattr__ = submodules(__name__)

@@ -74,15 +74,17 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Batch:
-    """All episodes of a folder. Dictionaries of observations become one vector, their entries in the order of their
-    names, as gymnasium flattens them. Raises UsageError for a file that is cut short or whose parts do not fit."""
+    """All episodes of a folder. Dictionaries of observations, such as those with goals, become one vector, their
+    entries in the order of the space on record: as gymnasium flattens them. Raises UsageError for a file that is cut
+    short or whose parts do not fit."""
     path = folder / FILE
+    space = json.loads(read_metadata(folder).get("observation_space") or "{}")
     with opened(path) as file:
         names = sorted((name for name in file if name.startswith("episode_")), key=lambda n: int(n.split("_")[1]))
         if not names:
             raise UsageError(f"{path} holds no episodes")
         try:
-            parts = [_episode(f"{path}: {name}", file[name]) for name in names]
+            parts = [_episode(f"{path}: {name}", file[name], space) for name in names]
         except (KeyError, OSError, RuntimeError) as error:
             raise UsageError(f"{path} cannot be read: {error}") from None
     return joined(parts)
@@ -108,8 +110,8 @@ def joined(parts: list[dict[str, Any]]) -> Batch:
     )
 
 
-def _episode(where: str, group: Any) -> dict[str, Any]:
-    observation, action = flattened(group["observations"]), flattened(group["actions"])
+def _episode(where: str, group: Any, space: Mapping[str, Any]) -> dict[str, Any]:
+    observation, action = flattened(group["observations"], space), flattened(group["actions"])
     reward = as_tensor(group["rewards"][()])
     steps = len(reward)
     ended = {name: np.asarray(group[f"{name}s"][()]) for name in ("termination", "truncation")}
@@ -134,10 +136,11 @@ def _episode(where: str, group: Any) -> dict[str, Any]:
     }
 
 
-def flattened(entry: Any) -> Tensor:
-    """[n, …] an array, or a group's arrays side by side as [n, k], in the order of their names."""
+def flattened(entry: Any, space: Mapping[str, Any] | None = None) -> Tensor:
+    """[n, …] an array, or a group's arrays side by side as [n, k]: in the order of the space, else of their names."""
     if hasattr(entry, "keys"):
-        parts = [flattened(entry[name]) for name in sorted(entry.keys())]
+        inside = dict((space or {}).get("subspaces", {})) or dict.fromkeys(sorted(entry.keys()))
+        parts = [flattened(entry[name], within) for name, within in inside.items()]
         return torch.cat([part.reshape(len(part), -1).float() for part in parts], 1)
     return as_tensor(entry[()])
 

@@ -52,20 +52,23 @@ class Offline:
         record = record if bool(record.valid.all()) else record.select(record.valid)
         self.record, self.heights = record, None
         if "draw_weight" in record:
-            self.heights = record["draw_weight"].double().cumsum(0)
-            if not bool(torch.isfinite(self.heights[-1]) & (record["draw_weight"] >= 0).all() & (self.heights[-1] > 0)):
+            weight = record["draw_weight"].double()
+            heights = weight.cumsum(0)
+            if not bool(torch.isfinite(heights[-1]) & (weight >= 0).all() & (heights[-1] > 0)):
                 raise UsageError("draw weights are finite, at least 0, and not all 0")
+            if bool((weight != weight[0]).any()):  # equal weights are none, and draw as without
+                self.heights = heights
 
     def facts(self) -> dict[str, float]:
         """What a run logs of its data: the positive-sided variance of returns, and how many decisions the draws are
         worth, 1 / Σ p²."""
         record = self._filled()
         above = (record.returns.double() - record.returns.double().mean()).clamp(min=0)
-        found = {"data/positive_variance": float(above.square().mean())}
+        worth = float(record.decisions)
         if self.heights is not None:
             p = record["draw_weight"].double() / self.heights[-1]
-            found["data/effective_decisions"] = float(1 / p.square().sum())
-        return found
+            worth = float(1 / p.square().sum())
+        return {"data/positive_variance": float(above.square().mean()), "data/effective_decisions": worth}
 
     def _filled(self) -> Batch:
         if self.record is None:

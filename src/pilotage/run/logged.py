@@ -10,63 +10,78 @@ from typing import Any
 
 from pilotage.data import dataset
 from pilotage.data.batch import Batch, concatenate
-from pilotage.data.piece import UsageError, nearest
+from pilotage.data.piece import Piece, UsageError, nearest
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Split
 from pilotage.policies.base import Policy
+from pilotage.policies.scripted import FollowsScript
 from pilotage.policies.uniform import UniformActor
 from pilotage.rollouts.episodes import Episodes
 from pilotage.run import starts
 from pilotage.run.provenance import provenance
 from pilotage.run.recipe import Recipe
-from pilotage.worlds.base import World
+from pilotage.worlds.base import Scripted, World
 
 LANES = 8  # episodes played side by side
 JUDGED = 20  # held-out episodes behind each reference return
 LONGEST = 1000  # decisions of an episode, where the world sets no limit
 KEPT = ("observation", "action", "reward")
-QUALITIES = ("random", "medium", "expert", "mixed:SHARE")
+QUALITIES = ("random", "medium", "expert", "mixed:SHARE", "scripted", "scripted:NOISE")
 
-Told = Callable[[str, int], None]  # what is under way, and how far it is
+Told = Callable[[str, int, int], None]  # what is under way, how far it is, and of how much
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Which policies play: shares of decisions by `expert`, `medium` and `random`."""
+    """Which policies play: shares of decisions by `expert`, `medium`, `random` and `scripted`, the world's own script,
+    which plays with `noise` (see FollowsScript)."""
 
     name: str
     shares: Mapping[str, float]
+    noise: float = 0.0
 
     @staticmethod
     def parse(text: str) -> Quality:
-        """`random`, `medium`, `expert`, or `mixed:0.1`: that share of expert decisions, the rest random.
+        """`random`, `medium`, `expert`, `mixed:0.1` (that share of expert decisions, the rest random), `scripted` or
+        `scripted:0.1` (with that much noise).
 
-        Raises UsageError for anything else, and for a share that is not between 0 and 1.
+        Raises UsageError for anything else, for a share that is not between 0 and 1, and for noise that is.
         """
-        name, colon, share = text.partition(":")
-        if name in ("random", "medium", "expert") and not colon:
+        name, colon, number = text.partition(":")
+        if name in ("random", "medium", "expert", "scripted") and not colon:
             return Quality(name, {name: 1.0})
-        if name != "mixed":
+        if name not in ("mixed", "scripted"):
             raise UsageError(f"no quality {text!r}; {nearest(text, QUALITIES)}")
         try:
-            good = float(share)
+            value = float(number)
         except ValueError:
-            good = math.nan
-        if not 0 < good < 1:
+            value = math.nan
+        if name == "scripted":
+            if not 0 <= value < math.inf:
+                raise UsageError(f"a noisy script is scripted:NOISE, 0 or more; not {text!r}")
+            return Quality(name, {name: 1.0}, value)
+        if not 0 < value < 1:
             raise UsageError(f"a mixture is mixed:SHARE, the share of expert decisions, between 0 and 1; not {text!r}")
-        return Quality(name, {"random": 1 - good, "expert": good})
+        return Quality(name, {"random": 1 - value, "expert": value})
+
+    @property
+    def best(self) -> str:
+        """Whose return is the upper end of scores."""
+        return "script" if "scripted" in self.shares else "expert"
 
     def needs(self) -> set[str]:
-        """Of which trained policies there must be a run; the expert's return is the upper end of scores."""
-        return {"expert"} | (self.shares.keys() - {"random"})
+        """Of which trained policies there must be a run."""
+        return {self.best, *self.shares} - {"random", "scripted", "script"}
 
 
 @dataclass(frozen=True)
 class Order:
-    """A data set to be made: `decisions` or a little more, in whole episodes, of a world named `world`."""
+    """A data set to be made: `decisions` or a little more, in whole episodes, of a world named `world`; `piece` is that
+    world with its settings."""
 
     name: str
     world: str
+    piece: Piece
     quality: Quality
     decisions: int
     seed: int = 0
@@ -78,7 +93,7 @@ class Order:
             raise UsageError(f"a data set has at least 1 decision, not {self.decisions}")
 
 
-def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count: None) -> dataset.About:
+def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count, total: None) -> dataset.About:
     """Plays and writes a data set; `runs` has the run folders of the policies that the quality needs.
 
     Policies act as they did in training, with their own noise. Random and expert returns are means over the same
@@ -86,22 +101,26 @@ def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count
     """
     order.check()
     found = {name: starts.finished(folder) for name, folder in runs.items()}
-    parts = found["expert"]
-    world = parts.world
+    world: World = order.piece.build()
+    best = order.quality.best
     try:
         policies: dict[str, Policy] = {"random": UniformActor(world.observation, world.action)}
         policies |= {name: one.policy for name, one in found.items()}
-        returns = {name: _judged(name, policies[name], world, order, told) for name in ("random", "expert")}
+        if best == "script":
+            policies |= _scripts(world, order)
+        returns = {name: _judged(name, policies[name], world, order, told) for name in ("random", best)}
         record, who = _played(order, policies, world, told)
         about = dataset.About(
             order.name,
             order.world,
             spaces={what: dataset.space_of(record[what], getattr(world, what)) for what in ("observation", "action")},
             random_return=returns["random"],
-            expert_return=returns["expert"],
+            expert_return=returns[best],
             provenance={
                 "quality": order.quality.name,
                 "shares": dict(order.quality.shares),
+                "noise": order.quality.noise,
+                "world": order.piece.to_json(),
                 "seed": order.seed,
                 "decisions_asked": order.decisions,
                 "played": who,
@@ -113,8 +132,18 @@ def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count
         said = {"algorithm_name": order.quality.name}
         return dataset.save(record, about, more={**minari(order.world, world), **said})
     finally:
+        world.close()
         for one in found.values():
             one.world.close()
+
+
+def _scripts(world: World, order: Order) -> dict[str, Policy]:
+    """The script as it is, whose return is the upper end of scores; and as it plays. Raises UsageError if there is
+    none."""
+    if not isinstance(world, Scripted):
+        raise UsageError(f"{order.world} has no script to log (a method scripted(observation)); choose another quality")
+    noisy = FollowsScript(world.scripted, world.action, noise=order.quality.noise)
+    return {"scripted": noisy, "script": FollowsScript(world.scripted, world.action)}
 
 
 def _origin(recipe: Recipe) -> dict[str, Any]:
@@ -133,7 +162,7 @@ def _judged(name: str, policy: Policy, world: World, order: Order, told: Told) -
     for batch in _chunks(f"reference/{name}", policy, world, order, "held_out", 0):
         returns = batch.returns[batch.valid][: JUDGED - count].double()
         total, count = total + float(returns.sum()), count + len(returns)
-        told(f"{name} return", count)
+        told(f"{name} return", count, JUDGED)
         if count >= JUDGED:
             break
     return total / count
@@ -156,12 +185,14 @@ def _played(
             kept.append(whole)
             held += whole.decisions
             tasks += len(batch)
-            told("decisions", min(told_before + held, order.decisions))
+            told("decisions", min(told_before + held, order.decisions), order.decisions)
             if held >= wanted:
                 break
         told_before += held
         mine = concatenate(kept)
         who[name] = {"episodes": len(mine), "decisions": mine.decisions, "mean_return": float(mine.returns.mean())}
+        if "success" in mine:
+            who[name]["success"] = float(mine["success"].float().mean())
         parts += kept
     whole = concatenate(parts)
     columns = {name: whole[name] for name in KEPT}

@@ -67,7 +67,8 @@ class MetaWorld(GymWorld):
 
     Observations are float32 [n, 39]: hand and gripper, objects, all that of the step before, the goal. Actions are
     [n, 4] in [-1, 1]: hand movement and gripper effort. Rewards are Meta-World's shaped ones, 0 to 10 a step. An
-    episode that succeeds goes on, as in Meta-World's own evaluation, unless `ends_at_success`.
+    episode that succeeds goes on, as in Meta-World's own evaluation, unless `ends_at_success`. binary_gripper: the
+    script opens (-1) or closes (+1) the gripper; Meta-World's own leave it at 0 where they have no use for it.
 
     Raises UsageError for an unknown task or a horizon outside 1 to 500.
     """
@@ -75,13 +76,19 @@ class MetaWorld(GymWorld):
     metric: ClassVar[str] = "success"
 
     def __init__(
-        self, *, name: str = "reach-v3", horizon: int = HORIZON, ends_at_success: bool = False, seed: int = 0
+        self,
+        *,
+        name: str = "reach-v3",
+        horizon: int = HORIZON,
+        ends_at_success: bool = False,
+        binary_gripper: bool = False,
+        seed: int = 0,
     ) -> None:
         if not 1 <= horizon <= HORIZON:
             raise UsageError(f"world.horizon is 1 to {HORIZON}, not {horizon}")
         settings: Mapping[str, Any] = {"horizon": horizon, "ends_at_success": ends_at_success}
         super().__init__(env_id=f"Metaworld/{known_task(name)}", settings=settings, seed=seed)
-        self.script = ENV_POLICY_MAP[name]()
+        self.script, self.binary_gripper = ENV_POLICY_MAP[name](), binary_gripper
 
     def scripted(self, observation: NDArray[Any]) -> NDArray[np.float32]:
         """[n, 39] → [n, 4]: the package's scripted policy, whose answers are those of one observation each."""
@@ -89,4 +96,6 @@ class MetaWorld(GymWorld):
             warnings.simplefilter("ignore")  # it asks for more than the arm can do, and says so at every step
             asked = [self.script.get_action(row) for row in np.asarray(observation, np.float64)]
         found: NDArray[np.float32] = np.clip(np.stack(asked), self.action.low, self.action.high).astype(np.float32)
+        if self.binary_gripper:
+            found[:, 3] = np.where(found[:, 3] > 0.5, 1, -1)
         return found
