@@ -1,8 +1,8 @@
 """RPO against DPO on few pairs with wrong labels (Liu et al. 2024, arXiv 2405.16436).
 
 A character model that answers a third of short sums rightly gives 8 answers to each of 300 sums; the scorer's best and
-worst make a pair, and a fifth of the labels is turned round. Tried on seeds 100 and 101 only: learning rates of 1e-4 and
-5e-4, η of 0.05 and 0.2, the averaged form at 0.2.
+worst make a pair, and a fifth of the labels is turned round. Tried on seeds 100 and 101 only: learning rates of 1e-4
+and 5e-4, η of 0.05 and 0.2, the averaged form at 0.2.
 """
 
 from __future__ import annotations
