@@ -28,6 +28,19 @@ def actor_critic(inputs: int, outputs: int, hidden: Sequence[int], epochs: int) 
     return network(actor) + network(critic) + epochs * trained
 
 
+def action_critics(inputs: int, width: int, hidden: Sequence[int], *, soft: bool) -> int:
+    """SAC (`soft`) or TD3, one decision of an update: two critics are asked for the target and trained; the actor is
+    asked for the next action and trained, by TD3 every second time.
+
+    Its gradient comes through the critics' inputs of actions: through the one that is least of two, or the first.
+    """
+    actor, critic = [inputs, *hidden, 2 * width if soft else width], [inputs + width, *hidden, 1]
+    target = network(actor) + 2 * network(critic)
+    asked = 2 if soft else 1
+    acted = network_training(actor) + (asked + 1) * network(critic) - inputs * hidden[0]
+    return target + 2 * network_training(critic) + (acted if soft else acted // 2)
+
+
 @dataclass(frozen=True)
 class Transformer:
     """A decoder with gated networks and as many key heads as heads."""

@@ -72,6 +72,32 @@ def _ppo(name: str, settings: Mapping[str, Any], rounds: int, about: float) -> R
     )
 
 
+def _update(method: str) -> Row:
+    return Row(
+        f"{method}-update",
+        f"{method.upper()}, gradient steps from the replay, HalfCheetah-v5's spaces, batches of 256, 2 x 256 ReLU",
+        "gradient steps",
+        **_pair("offpolicy", "update"),
+        settings={"method": method, "env_id": "HalfCheetah-v5", "updates": 200},
+        target=1.5,
+        packages=("stable-baselines3", "gymnasium", "torch"),
+        about=5,
+    )
+
+
+def _steps(method: str) -> Row:
+    return Row(
+        f"{method}-steps",
+        f"{method.upper()} end to end, HalfCheetah-v5, an update a step, batches of 256, 2 x 256 ReLU",
+        "environment steps",
+        **_pair("offpolicy", "steps"),
+        settings={"method": method, "env_id": "HalfCheetah-v5", "steps": 400},
+        kind="informative",
+        packages=("stable-baselines3", "gymnasium", "torch"),
+        about=10,
+    )
+
+
 def _grpo(size: str, rounds: int, target: float, about: float) -> Row:
     return Row(
         f"grpo-step-{size}",
@@ -126,6 +152,20 @@ def _gradient_steps(method: str, about: float) -> Row:
     )
 
 
+def _drawing(store: str, what: str) -> Row:
+    return Row(
+        f"draw-{store}",
+        f"256 random rows with their next observations from {what} of 1 M HalfCheetah decisions",
+        "draws",
+        "benchmarks.stores:drawing",
+        None,
+        settings={"store": store, "decisions": 1_000_000, "rows": 256, "draws": 1000},
+        kind="seconds",
+        target=1e-3,
+        about=1,
+    )
+
+
 def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
     return Row(
         name,
@@ -142,6 +182,10 @@ def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
 ROWS: tuple[Row, ...] = (
     _ppo("ppo-cartpole", CARTPOLE, rounds=40, about=6),
     _ppo("ppo-halfcheetah", HALFCHEETAH, rounds=4, about=8),
+    _update("sac"),
+    _update("td3"),
+    _steps("sac"),
+    _steps("td3"),
     _grpo("0.14M", rounds=3, target=2.5, about=12),
     _grpo("1M", rounds=2, target=1.5, about=40),
     _generate("0.14M", natural=True, target=1.5, about=3),
@@ -168,6 +212,9 @@ ROWS: tuple[Row, ...] = (
         target=1.5,
         about=2,
     ),
+    _drawing("replay", "a replay store"),
+    _drawing("offline", "a logged data set"),
+    _drawing("weighted", "a logged data set with weights"),
     Row(
         "bandit-inverse-gap",
         "inverse-gap weighting with a linear oracle, 10 features, 10 actions, batches of 1000, the same stream",

@@ -6,23 +6,17 @@ Needs the benchmarks' environment (.venv-bench, made by `make bench`) for the ot
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-from experiments.common import RUNS, Comparisons, Experiment, Judged, Runs, main
+from experiments import peers
+from experiments.common import Experiment, Runs, main
 from pilotage import api
-from pilotage.run import verdict
 from pilotage.run.recipe import Recipe
-from pilotage.run.results import RunResult
 
 ENV = "HalfCheetah-v5"
 PEER = "stable-baselines3"
-PYTHON = Path(os.environ.get("PILOTAGE_BENCH_PYTHON", ".venv-bench/bin/python"))
 WINDOW = 2048
 EPISODES = 20
 
@@ -49,53 +43,12 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
     return {"ppo": api.recipe("ppo", f"gym:{ENV}", settings=settings)}
 
 
-def peers(seeds: Sequence[int], quick: bool) -> Runs:
-    """The other side's runs, each made once and kept; judged on the same episodes as ours."""
+def others(seeds: Sequence[int], quick: bool) -> Runs:
+    """The other side's runs."""
     recipe = arms(quick)["ppo"]
-    world = recipe.world.build()
-    tasks = [world.task(key, "held_out").payload["seed"] for key in range(recipe.evaluation.tasks)]
-    world.close()
-    home = RUNS / f"{PEER}-{'quick' if quick else 'full'}"
-    home.mkdir(parents=True, exist_ok=True)
-    found = []
-    for seed in seeds:
-        out, settings = home / f"seed-{seed}.json", home / f"seed-{seed}.settings"
-        asked = {"env_id": ENV, "seed": seed, "decisions": windows(quick) * WINDOW, "held_out": tasks}
-        if not out.is_file():
-            settings.write_text(json.dumps(asked), encoding="utf-8")
-            child = Path(__file__).with_name("sb3_child.py")
-            subprocess.run([str(PYTHON), str(child), str(settings), str(out)], check=True)
-        found.append(_as_run(json.loads(out.read_text(encoding="utf-8")), out))
-    return {PEER: found}
-
-
-def _as_run(found: Mapping[str, Any], out: Path) -> RunResult:
-    last = windows(quick=False)
-    evaluations = [
-        {"kind": "eval", "step": step, "eval/return": sum(items) / len(items), "eval/items": items}
-        for step, items in ((0, found["start"]), (last, found["final"]))
-    ]
-    trained = {
-        "kind": "train",
-        "step": last,
-        "count/decisions": found["decisions"],
-        "count/verdicts": None,
-        "seconds": found["seconds"],
-    }
-    version = found["versions"]["stable-baselines3"]
-    return RunResult(out, f"{PEER} {version}", found["seed"], "eval/return", [*evaluations, trained], {}, {})
-
-
-def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    ours, theirs = (verdict.side(label, runs[label]).final for label in ("ppo", PEER))
-    gap = comparisons["ppo", PEER].difference
-    said = (
-        f"ours {ours.estimate:.0f} ({ours.low:.0f} to {ours.high:.0f}), theirs {theirs.estimate:.0f} "
-        f"({theirs.low:.0f} to {theirs.high:.0f}), difference {gap.estimate:.0f} ({gap.low:.0f} to {gap.high:.0f})"
-    )
-    if gap.high < 0:
-        return Judged("not reproduced", said)
-    return Judged("reproduced" if ours.estimate >= theirs.low else "inconclusive", said)
+    asked = {"env_id": ENV, "decisions": windows(quick) * WINDOW, "held_out": peers.held_out(recipe)}
+    home = f"{PEER}-{'quick' if quick else 'full'}"
+    return peers.runs(PEER, "sb3_child.py", home, asked, seeds, windows(quick))
 
 
 EXPERIMENT = Experiment(
@@ -109,8 +62,8 @@ EXPERIMENT = Experiment(
     ),
     arms=arms,
     pairs=(("ppo", PEER),),
-    judge=judge,
-    others=peers,
+    judge=partial(peers.judge, "ppo", PEER),
+    others=others,
 )
 
 if __name__ == "__main__":

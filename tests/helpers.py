@@ -102,6 +102,21 @@ def logged_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     return control_recipe(name, None, seed, settings={"store.data": tiny_data(), **more.pop("settings", {})}, **more)
 
 
+def goals_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
+    """A goal-conditioned offline method on a tiny data set of a maze, tiny: three batches of 16 windows a step."""
+    return control_recipe(name, None, seed, settings={"store.data": tiny_maze(), **more.pop("settings", {})}, **more)
+
+
+def tiny_maze() -> str:
+    """The name of a data set of seven episodes of a maze's shape, made if it is not there."""
+    name = "tiny/maze-v0"
+    if name not in dataset.names():
+        spaces = {"observation": dataset.space_of(torch.empty(0), Box(-8, 8, (6,))),
+                  "action": dataset.space_of(torch.empty(0), Box(-1, 1, (2,)))}  # fmt: skip
+        dataset.save(tiny_record(6, 2), dataset.About(name, "pointmaze:UMaze", spaces=spaces))
+    return name
+
+
 def learns_from_a_log(method: Method) -> bool:
     """Whether its store is full from the start."""
     return "box" in method.worlds and hasattr(api.recipe(method.slug, "gym:Pendulum-v1").store.target, "fill")
@@ -118,7 +133,7 @@ def tiny_data() -> str:
     return name
 
 
-def tiny_record() -> Batch:
+def tiny_record(observed: int = 3, acted: int = 1) -> Batch:
     """Seven episodes of 4 to 10 decisions: three numbers observed, one acted, rewards below 0."""
     lengths = torch.arange(4, 11)
     count, rows, make = len(lengths), int(lengths.sum()), torch.Generator().manual_seed(0)
@@ -126,8 +141,8 @@ def tiny_record() -> Batch:
     return Batch(
         torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]),
         {
-            "observation": torch.randn(rows, 3, generator=make),
-            "action": torch.rand(rows, 1, generator=make) * 4 - 2,
+            "observation": torch.randn(rows, observed, generator=make),
+            "action": torch.rand(rows, acted, generator=make) * 4 - 2,
             "reward": -torch.rand(rows, generator=make),
         },
         {
@@ -136,7 +151,7 @@ def tiny_record() -> Batch:
             "terminated": ended,
             "truncated": ~ended,
             "valid": torch.ones(count, dtype=torch.bool),
-            "final_observation": torch.randn(count, 3, generator=make),
+            "final_observation": torch.randn(count, observed, generator=make),
         },
     )
 

@@ -158,7 +158,7 @@ class Run:
         parts = self.load()
         evaluator = Evaluator(made)
         try:
-            return evaluator(parts.policy, step=made.steps)[0]
+            return evaluator(parts.judged, step=made.steps)[0]
         finally:
             evaluator.close()
             parts.world.close()

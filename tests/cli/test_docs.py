@@ -109,6 +109,8 @@ def run(words: list[str], whole: bool, refused: bool, pilotage: Callable) -> Non
 def added(arguments: list[str]) -> list[str]:
     """What cuts a command short, as CONTRIBUTING.md says."""
     verb = arguments[0]
+    if arguments[:2] == ["data", "make"]:
+        return ["--steps", "300", "--expert-steps", "2"]
     if verb not in ("train", "compare"):
         return CUT.get(verb, [])
     settings = QUIET if "ppo" in arguments else f"{QUIET} {SMALL}"
@@ -119,7 +121,7 @@ def resolve(arguments: list[str]) -> None:
     """The recipe that a command of `train` or `compare` would run."""
     verb, *rest = arguments
     given = group.commands[verb].make_context(verb, rest).params
-    names = ("world", "policy", "seed", "steps", "settings", "config")
+    names = ("world", "policy", "data", "seed", "steps", "settings", "config")
     asked = options.asked_for(*(given.get(name) for name in names))
     for name in given.get("names") or [given["name"]]:
         assert api.recipe(name, asked.world, asked.policy, settings=asked.settings).policy.target
@@ -170,13 +172,15 @@ def look_up(code: str) -> None:
         check_setting(code)
 
 
-USUAL = ("ppo", "grpo", "nft", "mdpo")  # between them they have every path that documents name
+# between them they have every path that documents name
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo")
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
 def flags(verb: str = "") -> set[str]:
     """The options of a verb, or of all."""
-    verbs = [group.commands[verb]] if verb else group.commands.values()
+    verbs = [group.commands[verb]] if verb else list(group.commands.values())
+    verbs += [inner for one in verbs if isinstance(one, click.Group) for inner in one.commands.values()]
     return {name for one in verbs for option in one.params if isinstance(option, click.Option) for name in option.opts}
 
 
@@ -197,7 +201,8 @@ def names_of(piece: str) -> set[str]:
 @cache
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
-              "bandits:SimulatedBandit", "bandits:TableBandit"]  # fmt: skip
+              "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits",
+              "preferences:PreferenceFile"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 

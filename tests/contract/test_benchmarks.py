@@ -53,6 +53,15 @@ class TestArithmetic:
         trained = 3 * (actor + critic) - 2 * 4 * 64
         assert arithmetic.actor_critic(4, 2, (64, 64), 4) == actor + critic + 4 * trained
 
+    @pytest.mark.parametrize(("soft", "outputs"), [(True, 12), (False, 6)])
+    def test_an_update_with_action_critics_by_hand(self, arithmetic, soft, outputs):
+        h = 16
+        actor, critic, first = 17 * h + h * h + h * outputs, 23 * h + h * h + h, 17 * h
+        target, learnt = actor + 2 * critic, 2 * (3 * critic - 23 * h)
+        acted = 3 * actor - first + (2 if soft else 1) * critic + critic - first
+        found = arithmetic.action_critics(17, 6, (h, h), soft=soft)
+        assert found == target + learnt + (acted if soft else acted // 2)
+
     def test_a_forward_pass_by_hand(self, arithmetic):
         shape = arithmetic.Transformer(hidden=8, layers=2, intermediate=32, vocabulary=10)
         linear = 4 * 64 + 3 * 8 * 32
@@ -105,8 +114,8 @@ class TestRows:
     def test_rows_are_chosen_by_how_their_names_start(self, rows):
         assert [row.name for row in rows.chosen(["grpo"])] == ["grpo-step-0.14M", "grpo-step-1M"]
         assert rows.chosen([]) == list(rows.ROWS)
-        with pytest.raises(ValueError, match=r"no row starts with 'sac'; there are ppo-cartpole"):
-            rows.chosen(["sac"])
+        with pytest.raises(ValueError, match=r"no row starts with 'dqn'; there are ppo-cartpole"):
+            rows.chosen(["dqn"])
 
     def test_targets_point_the_right_way(self, rows):
         assert rows.find("ppo-cartpole").met(2.0)

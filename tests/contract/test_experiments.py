@@ -1,5 +1,6 @@
 """Criteria as code say what their words say; experiments can be built; what they add to the credit chain is exact."""
 
+import dataclasses
 import importlib
 import json
 import sys
@@ -35,7 +36,9 @@ def arm(label, ends, metric="eval/accuracy"):
 
 def around(label, centre, wide=0.01, metric="eval/accuracy"):
     # the candidate, named first, goes against the others: pairs that moved together would differ without spread
-    turned = SPREAD if label.partition("-on-")[0] in ("nft", "lite-ppo", "mdpo", "ppo of ours") else SPREAD[::-1]
+    turned = (
+        SPREAD if label.partition("-on-")[0] in ("nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr") else SPREAD[::-1]
+    )
     return arm(label, [centre + wide * x for x in turned], metric)
 
 
@@ -146,16 +149,39 @@ def test_the_criterion_of_rpo(experiment, dpo, rpo, accuracy, wide, said):
     ("ours", "wide", "said"),
     [(1000, 50, "reproduced"), (985, 50, "reproduced"), (800, 50, "not reproduced"), (700, 400, "inconclusive")],
 )
-def test_the_criterion_against_another_library(experiment, ours, wide, said):
-    module = experiment("ppo_halfcheetah")
+@pytest.mark.parametrize("name", ["ppo_halfcheetah", "td3_bc_halfcheetah", "iql_halfcheetah"])
+def test_the_criterion_against_another_library(experiment, name, ours, wide, said):
+    module = experiment(name)
     made = module.EXPERIMENT
     # theirs vary little, ours by `wide`: so that ours may miss their interval without lying clear of it
+    label = made.pairs[0][0]
     runs = {
-        "ppo": around("ppo of ours", ours, 2 * wide, "eval/return"),
+        label: around("ppo of ours", ours, 2 * wide, "eval/return"),
         module.PEER: around("x", 1000, 50, "eval/return"),
     }
     found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in made.pairs}
     assert made.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("a2pr", "projected", "wide", "said"),
+    [
+        (-300, 0.5, 10, "reproduced"),
+        (-300, 1.0, 10, "inconclusive"),  # it always took the model's action: better, but not by choosing
+        (-300, 0.5, 900, "inconclusive"),
+        (-505, 0.5, 10, "not reproduced"),  # an effect of 5 % is excluded
+    ],
+)
+def test_the_criterion_of_a2pr(experiment, a2pr, projected, wide, said):
+    made = experiment("a2pr").EXPERIMENT
+    centres = {"a2pr": a2pr, "td3-bc": -500, "a2pr-logged-action": -400, "a2pr-no-gate": -400}
+    runs = {label: around(label, centre, wide, "eval/return") for label, centre in centres.items()}
+    trained = {"kind": "train", "step": 5, "actor/projected": projected, "actor/gated_off": 0.2}
+    runs["a2pr"] = [dataclasses.replace(run, records=[trained, *run.records]) for run in runs["a2pr"]]
+    found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in made.pairs}
+    judged = made.judge(runs, found)
+    assert judged.word == said
+    assert f"projected {projected:.2f}, not cloned 0.20" in judged.because
 
 
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])

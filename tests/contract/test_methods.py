@@ -12,6 +12,7 @@ from helpers import (
     control_recipe,
     differing,
     final_state,
+    goals_recipe,
     learns_from_a_log,
     logged_recipe,
     metrics,
@@ -58,14 +59,18 @@ def logged(slug: str) -> Recipe:
     return logged_recipe(slug, settings=SHORT)
 
 
+def goals(slug: str) -> Recipe:
+    return goals_recipe(slug, settings=SHORT)
+
+
 def chains(slug: str) -> Recipe:
     return chain_recipe(slug, settings=SHORT)
 
 
 WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": logged, "rounds": rounds,
-          "tables": tables, "chains": chains}  # fmt: skip
+          "tables": tables, "goals": goals, "chains": chains}  # fmt: skip
 KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
-         "tables": "finite", "chains": "denoise"}  # fmt: skip
+         "tables": "finite", "goals": "goals", "chains": "denoise"}  # fmt: skip
 
 
 def applicable(method: Method) -> list[str]:
@@ -191,6 +196,7 @@ def test_its_parameters_move(slug, world, tmp_path):
               "classes": lambda: control_recipe(slug, "toy_worlds:Line", settings=SHORT),
               "torques": lambda: torques(slug),
               "logged": lambda: logged(slug),
+              "goals": lambda: goals(slug),
               "rounds": lambda: rounds(slug),
               "chains": lambda: chains(slug),
               "tables": lambda: table_recipe(slug, settings={"steps": 12, "world.horizon": 2})}  # fmt: skip

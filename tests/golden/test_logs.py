@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from helpers import chain_recipe, control_recipe, learns_from_a_log, logged_recipe, metrics, table_recipe, text_recipe
+from helpers import (
+    chain_recipe,
+    control_recipe,
+    goals_recipe,
+    learns_from_a_log,
+    logged_recipe,
+    metrics,
+    table_recipe,
+    text_recipe,
+)
 from pilotage import api
 from pilotage.methods.method import Method, methods
 
@@ -25,6 +34,7 @@ WORLDS = {
     "discrete": lambda slug: control_recipe(slug, "toy_worlds:Line", settings=FIVE),
     "box": lambda slug: control_recipe(slug, "gym:Pendulum-v1", settings=FIVE),
     "logged": lambda slug: logged_recipe(slug, settings=FIVE),
+    "goals": lambda slug: goals_recipe(slug, settings=FIVE),
     "bandit": lambda slug: api.recipe(slug, "bandit:logistic", settings={**FIVE, "prompts_per_step": 200}),
     "finite": lambda slug: table_recipe(slug, "finite:frozen-lake", settings=FIVE),
     "denoise": lambda slug: chain_recipe(slug, settings=FIVE),

@@ -176,14 +176,14 @@ def test_what_follows_is_valued_by_the_critics_of_now_without_gradient():
 
 def test_scaling_all_values_changes_neither_choice_nor_gate_nor_actor():
     policy = actor()
-    found = asked(policy, "actor_action", "actor_q", "projected", "projected_q", "q", "value")
+    found = asked(policy, "actor_action", "actor_first_q", "projected", "projected_q", "q", "value")
     data = rows_of(batch(), False)
     actions = {name: found[name] for name in ("actor_action", "projected")}
     losses = []
     for factor in (1.0, 1000.0):
         scaled = {name: found[name] * factor for name in ("projected_q", "q", "value")}
         cloning = selected_cloning(**actions, **scaled, rows=data)
-        losses.append((normalised_actor(found["actor_q"] * factor).loss, cloning.loss, cloning.diagnostics()))
+        losses.append((normalised_actor(found["actor_first_q"] * factor).loss, cloning.loss, cloning.diagnostics()))
     (one, clone, shares), (other, clone_scaled, shares_scaled) = losses
     assert torch.allclose(one, other, rtol=1e-4)
     assert torch.equal(clone, clone_scaled)

@@ -82,7 +82,7 @@ def test_the_sum_of_log_ratios_is_64_times_their_mean():
 
 
 def test_guidance_mixes_the_answers_with_and_without_the_label():
-    world, policy = drawer()
+    world, policy = drawer(asks="epsilon")
     batch = drawn(world, policy)
     seen, none = batch["observation"], torch.full((batch.decisions,), 10)
     level = policy._level[seen[:, 64].long()]

@@ -43,7 +43,7 @@ def mirror_loss(logp, mirror_weight, entropy_weight):
     """Per action, on three actions that are all taken."""
     flat = torch.zeros(3, 1, dtype=torch.float64)
     return mirror_actor(
-        VALUES.unsqueeze(-1), torch.arange(3), logp, flat, flat, rows(observation=[0.0] * 3), {"previous": Previous()},
+        VALUES, torch.arange(3), logp, flat, flat, rows(observation=[0.0] * 3), {"previous": Previous()},
         mirror_weight=mirror_weight, entropy_weight=entropy_weight, shrink=0.0,
     ).loss  # fmt: skip
 
@@ -94,7 +94,7 @@ def test_the_value_loss_is_per_sample():
 def test_critics_and_temperature_by_hand():
     q = torch.tensor([[1.0, 3.0]], dtype=torch.float64)
     assert bellman_error(q, rows(target=[2.0])).loss.tolist() == [1.0]
-    assert deterministic_actor(q).loss.tolist() == [-1.0]
+    assert deterministic_actor(q[:, 0]).loss.tolist() == [-1.0]
     log_alpha = torch.tensor(0.5, dtype=torch.float64)
     loss = temperature(log_alpha, torch.tensor([-3.0], dtype=torch.float64), rows(action=[[0.0, 0.0]])).loss
     assert loss.tolist() == [2.5]  # -0.5 · (-3 - 2)

@@ -5,6 +5,7 @@ import torch
 
 from helpers import differing, final_state, logged_recipe, metrics, tiny_data, tiny_record, trained
 from pilotage.data import dataset
+from pilotage.data.batch import Batch
 from pilotage.data.offline import Offline
 from pilotage.data.piece import UsageError, piece
 from pilotage.data.rng import Streams
@@ -119,6 +120,20 @@ def test_the_recipe_says_which_data_and_another_set_of_that_name_is_refused(tmp_
     with pytest.raises(UsageError, match=r"was made for data of digest 0{16}; tiny/pendulum-v0 now has"):
         loop.train(recipe.vary("test", {"store.digest": "0" * 16}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_million_decisions_take_little_more_than_their_bytes():
+    lengths = torch.full((1000,), 1000)
+    columns = {"observation": torch.zeros(1_000_000, 17), "action": torch.zeros(1_000_000, 6)}
+    record = Batch(
+        torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]),
+        {**columns, "reward": torch.zeros(1_000_000)},
+        {"terminated": torch.zeros(1000, dtype=torch.bool), "final_observation": torch.zeros(1000, 17)},
+    )
+    store = filled(record.with_columns(draw_weight=torch.arange(1_000_000)))
+    held = [*record.columns.values(), *record.episode.values(), record.offsets, store.heights]
+    raw = 1_000_000 * 4 * (17 + 6 + 1)
+    assert sum(column.numel() * column.element_size() for column in held) <= 1.2 * raw
 
 
 def test_what_is_played_has_no_place():

@@ -53,20 +53,20 @@ def drawn(count=6, terminated=False, seed=0):
 
 
 def test_the_actors_scale_is_alpha_over_the_mean_of_absolute_values():
-    q = torch.tensor([[1.0, 9.0], [-3.0, 9.0]], dtype=DOUBLE, requires_grad=True)
+    q = torch.tensor([1.0, -3.0], dtype=DOUBLE, requires_grad=True)
     loss = normalised_actor(q, alpha=2.5).loss
     assert loss.tolist() == [-1.25, 3.75]  # mean |Q_1| is 2
     loss.mean().backward()
-    assert q.grad.tolist() == [[-0.625, 0.0], [-0.625, 0.0]]  # the scale is a constant
+    assert q.grad.tolist() == [-0.625, -0.625]  # the scale is a constant
 
 
 def test_scaling_the_critics_leaves_the_actors_loss_as_it_is():
-    q = torch.randn(20, 2, dtype=DOUBLE)
+    q = torch.randn(20, dtype=DOUBLE)
     assert torch.allclose(normalised_actor(q).loss, normalised_actor(1000 * q).loss)
 
 
 def test_the_ends_of_alpha_are_cloning_and_td3():
-    q = torch.randn(20, 2, dtype=DOUBLE, requires_grad=True)
+    q = torch.randn(20, dtype=DOUBLE, requires_grad=True)
     (none,) = torch.autograd.grad(normalised_actor(q, alpha=0.0).loss.sum(), q)
     assert not bool(none.any())
     one, other = (torch.autograd.grad(f(q).loss.sum(), q)[0] for f in (lambda q: normalised_actor(q, alpha=None),
@@ -75,7 +75,7 @@ def test_the_ends_of_alpha_are_cloning_and_td3():
 
 
 def test_values_of_nothing_do_not_divide_by_it():
-    assert normalised_actor(torch.zeros(3, 2)).loss.tolist() == [0.0, 0.0, 0.0]
+    assert normalised_actor(torch.zeros(3)).loss.tolist() == [0.0] * 3
 
 
 # IQL

@@ -61,7 +61,7 @@ def smoothed_target(
     jitter = (smoothing * slow.noise(generator, batch.decisions, 1)[0]).clamp(-limit, limit)
     unit = (slow.to_unit(slow.chosen(following)) + jitter).clamp(-1, 1)
     action = slow.to_world(unit)
-    worth = slow.action_values(following, action).min(-1).values
+    worth = slow.action_values(following, action).amin(-1)
     return _bootstrapped(batch.with_columns(following_action=action), worth, discount)
 
 
@@ -75,7 +75,7 @@ def sampled_target(
     """
     following = policy.features(batch["final_observation"])
     action, _ = policy.drawn(following, policy.noise(generator, batch.decisions, 1)[0])
-    return _bootstrapped(batch, targets["critic"].action_values(following, action).min(-1).values, discount)
+    return _bootstrapped(batch, targets["critic"].action_values(following, action).amin(-1), discount)
 
 
 @torch.no_grad()
@@ -96,7 +96,7 @@ def slow_worth(batch: Batch, targets: Mapping[str, Any]) -> Batch:
     """min_i Q̄_i(s, a) of the stored actions as `slow_q` [D]; Q̄ is the target named `critic`."""
     slow = targets["critic"]
     values = slow.action_values(slow.features(batch["observation"]), batch["action"])
-    return batch.with_columns(slow_q=values.min(-1).values)
+    return batch.with_columns(slow_q=values.amin(-1))
 
 
 @torch.no_grad()
@@ -135,7 +135,7 @@ def least(values: Tensor, generator: np.random.Generator, subset: int | None) ->
     if subset is not None and subset < values.shape[1]:
         members = generator.choice(values.shape[1], size=subset, replace=False)
         values = values[:, torch.from_numpy(members)]
-    return values.min(-1).values
+    return values.amin(-1)
 
 
 def _bootstrapped(batch: Batch, worth: Tensor, discount: float) -> Batch:

@@ -17,5 +17,6 @@ if TYPE_CHECKING:
     from pilotage.data import rng as rng
     from pilotage.data import store as store
     from pilotage.data import tasks as tasks
+    from pilotage.data import windows as windows
 else:
     __getattr__ = submodules(__name__)

@@ -115,6 +115,19 @@ def piece(target: Callable[..., Any], **settings: Any) -> Piece:
     return Piece(f"{target.__module__}:{target.__qualname__}").having(**settings)
 
 
+def passes_settings_on(made: type) -> None:
+    """Gives a class whose constructor hands settings that it does not name to its base a signature with all of them, so
+    that they are listed, checked and remembered as its own are."""
+    own = inspect.signature(made.__init__)  # type: ignore[misc]  # the class's own, whatever its bases take
+    parameters = list(own.parameters.values())[1:]
+    if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
+        named = {parameter.name for parameter in parameters}
+        inherited = inspect.signature(made.__mro__[1]).parameters.values()
+        more = [p for p in inherited if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in named]
+        parameters = [*parameters[:-1], *more]
+    made.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+
+
 def call(
     target: Callable[..., Any], arguments: Iterable[Any], settings: Mapping[str, Any], context: Mapping[str, Any]
 ) -> Any:

@@ -15,6 +15,7 @@ from pilotage.data.rng import Streams
 
 GOES_ON, TERMINATED, CUT, LAST = range(4)  # of a row: what followed; LAST rows hold a final observation and no decision
 KEPT = ("observation", "action", "reward")
+Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Replay:
@@ -103,30 +104,36 @@ class Replay:
 
     def draw(self, generator: np.random.Generator, count: int) -> Batch:
         """`count` decisions, uniformly, with replacement."""
-        size = self.rows["kind"].shape[1]
-        flat = {name: column.flatten(0, 1) for name, column in self.rows.items()}
+        kinds = self.rows["kind"].flatten(0, 1).numpy()
         chosen = self._uniform(generator, count)
-        bad = flat["kind"][chosen] == LAST
-        while bool(bad.any()):  # rows that hold no decision: drawn again
-            chosen[bad] = self._uniform(generator, int(bad.sum()))
-            bad = flat["kind"][chosen] == LAST
-        following = torch.where((chosen + 1) % size == 0, chosen + 1 - size, chosen + 1)
-        kind = flat["kind"][chosen]
+        while len(bad := np.flatnonzero(kinds[chosen] == LAST)):  # rows that hold no decision: drawn again
+            chosen[bad] = self._uniform(generator, len(bad))
+        size = self.rows["kind"].shape[1]
+        following = chosen + 1
+        following[following % size == 0] -= size  # a lane's rows are circular
         return Batch(
             torch.arange(count + 1),
-            {name: flat[name][chosen] for name in KEPT},
-            {"terminated": kind == TERMINATED, "final_observation": flat["observation"][following]},
+            {name: self._taken(name, chosen) for name in KEPT},
+            {
+                "terminated": torch.from_numpy(kinds[chosen] == TERMINATED),
+                "final_observation": self._taken("observation", following),
+            },
         )
 
-    def _uniform(self, generator: np.random.Generator, count: int) -> Tensor:
+    def _taken(self, name: str, rows: Rows) -> Tensor:
+        return self.rows[name].flatten(0, 1).index_select(0, torch.from_numpy(rows))
+
+    def _uniform(self, generator: np.random.Generator, count: int) -> Rows:
+        """[count] numbers of rows, counted over all lanes."""
         size = self.rows["kind"].shape[1]
-        filled = [min(head, size) for head in self.heads]
-        drawn = torch.from_numpy(generator.integers(sum(filled), size=count))
+        filled = np.minimum(self.heads, size)
+        drawn = generator.integers(filled.sum(), size=count)
         if len(filled) == 1:
             return drawn
-        bounds = torch.tensor(filled).cumsum(0)
-        lane = torch.searchsorted(bounds, drawn, right=True)
-        return lane * size + drawn - (bounds - torch.tensor(filled))[lane]
+        bounds = filled.cumsum()
+        lane = np.searchsorted(bounds, drawn, side="right")
+        rows: Rows = lane * size + drawn - (bounds - filled)[lane]
+        return rows
 
     def state_dict(self) -> dict[str, Any]:
         """The rows written so far, and where each lane stands."""

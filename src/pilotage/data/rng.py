@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+
+@functools.lru_cache(maxsize=256)
+def _key(seed: int, name: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """A stream's key, two words."""
+    return np.frombuffer(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:16], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,7 @@ class Streams:
         """
         if step < 0 or index < 0:
             raise ValueError("step and index are counted from 0")
-        digest = hashlib.sha256(f"{self.seed}\0{name}".encode()).digest()
-        key = np.frombuffer(digest[:16], dtype=np.uint64)
+        key = _key(self.seed, name)
         # the two low words are left to the draws themselves: 2^128 of them before streams could meet
         return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, index, step], dtype=np.uint64)))
 

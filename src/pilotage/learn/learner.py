@@ -121,7 +121,7 @@ class Learner:
         before the first optimiser step (`mismatch/kl`, `mismatch/max`).
         """
         tally = Tally()
-        usable = batch.select(batch.valid) if not bool(batch.valid.all()) else batch
+        usable = batch.select(batch.valid) if "valid" in batch and not bool(batch.valid.all()) else batch
         self.batches += 1
         due = [active for active in self.terms if self.batches % active.term.every == 0]
         rows = {unit: self._rows(usable, unit) for unit in {active.term.unit for active in due}}
@@ -319,4 +319,5 @@ def _optimiser_state(active: ActiveTerm) -> dict[str, Any]:
 def _restore_optimiser(active: ActiveTerm, saved: Mapping[str, Any]) -> None:
     for name, parameter in zip(active.names, active.parameters, strict=True):
         if name in saved:
-            active.optimiser.state[parameter] = {key: value.clone() for key, value in saved[name].items()}
+            kept = {key: value.clone() if isinstance(value, Tensor) else value for key, value in saved[name].items()}
+            active.optimiser.state[parameter] = kept

@@ -34,10 +34,13 @@ class Follower:
         """Moves towards the policy if it is time to, after so many batches."""
         if batches % self.target.every:
             return
-        if self.target.rate == 1:
+        rate = self.target.rate
+        if self.target.warm:
+            rate = max(rate, 9 / (10 + batches // self.target.every))
+        if rate == 1:
             torch._foreach_copy_(self.following, self.led)
         else:
-            torch._foreach_lerp_(self.following, self.led, self.target.rate)
+            torch._foreach_lerp_(self.following, self.led, rate)
 
     def state_dict(self) -> dict[str, Any]:
         """All weights of the copy."""

@@ -61,11 +61,13 @@ class Target:
     """A named copy of the policy that follows it: every `every` batches, parameters move by the share `rate`.
 
     parameters: which of them follow, as in Term; the others keep their first values. rate 1 makes it a snapshot.
+    warm: at the n-th move the share is at least 9 / (10 + n), so that an average does not linger at its start.
     """
 
     parameters: str = ""
     rate: float = 0.005
     every: int = 1
+    warm: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1 or self.every < 1:

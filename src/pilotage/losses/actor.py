@@ -36,22 +36,21 @@ def temperature(
     return Terms(-log_temperature * (actor_logp.detach() + goal), lambda: {"entropy_weight": log_temperature.exp()})
 
 
-def deterministic_actor(actor_q: Tensor) -> Terms:
+def deterministic_actor(actor_first_q: Tensor) -> Terms:
     """-Q_1(s, π(s)), per decision [S]. Fujimoto et al. 2018."""
-    return Terms(-actor_q[:, 0])
+    return Terms(-actor_first_q)
 
 
-def normalised_actor(actor_q: Tensor, *, alpha: float | None = 2.5) -> Terms:
+def normalised_actor(actor_first_q: Tensor, *, alpha: float | None = 2.5) -> Terms:
     """-λ Q_1(s, π(s)), per decision [S], with λ = alpha / mean |Q_1(s, π(s))| over these decisions, without gradient.
 
     alpha 0: no gradient at all. None: λ = 1, TD3's loss. Fujimoto & Gu 2021, eqs. 4 and 5, with the mean over policy
     actions, as released code has it (the paper's: over logged ones).
     """
-    worth = actor_q[:, 0]
     if alpha is None:
-        return Terms(-worth)
-    factor = alpha / worth.detach().abs().mean().clamp(min=torch.finfo(worth.dtype).tiny)
-    return Terms(-factor * worth, lambda: {"actor_q": worth})
+        return Terms(-actor_first_q)
+    scale = actor_first_q.detach().abs().mean().clamp(min=torch.finfo(actor_first_q.dtype).tiny)
+    return Terms(-(alpha / scale) * actor_first_q, lambda: {"actor_q": actor_first_q})
 
 
 def bootstrapped_error(q: Tensor, following_value: Tensor, rows: Minibatch, *, discount: float = 0.99) -> Terms:
@@ -81,7 +80,7 @@ def q_logarithm(logp: Tensor, order: float, floor: float = 1e-6) -> Tensor:
 
 
 def mirror_actor(
-    actor_q: Tensor,
+    actor_first_q: Tensor,
     actor_action: Tensor,
     actor_logp: Tensor,
     actor_mean: Tensor,
@@ -101,7 +100,7 @@ def mirror_actor(
     out and the loss is SAC's, but for Q_1 and the shrinkage. Tomar et al. 2020, section 4.2; released code.
     """
     now = q_logarithm(actor_logp, order)
-    loss = mirror_weight * now - actor_q[:, 0]
+    loss = mirror_weight * now - actor_first_q
     if entropy_weight != mirror_weight:
         previous = targets["previous"]
         before = previous.log_density(previous.features(rows["observation"]), actor_action)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pilotage.data.piece import UsageError, nearest
 from pilotage.run.recipe import Recipe
 
+ALSO = {"goals": "box"}  # kinds of worlds that are worlds of another kind too
+
 Changes = Callable[[Recipe], Mapping[str, Any]]
 PLAYED = ("text", "discrete", "box")  # kinds of worlds, see World.kind
 ALL_PLAYED = (*PLAYED, "denoise")  # for methods that ask nothing of a policy but log-probs
@@ -114,7 +116,7 @@ def stacked(name: str, root: Recipe) -> Recipe:
 def check_applies(name: str, kind: str) -> None:
     """Raises UsageError if a member of the stack does not apply to worlds of this kind."""
     for one in map(find, split_names(name)):
-        if kind not in one.worlds:
+        if not {kind, ALSO.get(kind, kind)} & set(one.worlds):
             others = ", ".join(other.slug for other in methods().values() if kind in other.worlds)
             raise UsageError(
                 f"{one.slug} is for worlds of kind {' or '.join(one.worlds)}; this one is {kind}, for which there are "

@@ -21,7 +21,7 @@ def root(world: Piece, policy: Piece, action: Any, seed: int = 0, kind: str = ""
         objectives={"policy": Objective(piece(losses.policy.policy_gradient))},
         parameters="actor",
         optimiser=piece(learn.optimisers.adam, learning_rate=rate_of(policy, "learning_rate")),
-        schedule=piece(learn.schedules.constant, warmup=0.05 if speaking else 0.0),
+        schedule=piece(learn.schedules.constant, warmup=0.05 if speaking or drawing else 0.0),
     )
     return Recipe(
         name="root",

@@ -4,8 +4,8 @@
 
 Hong et al. 2023, arXiv 2306.13085 ("Harnessing mixed offline reinforcement learning datasets via trajectory
 weighting"). G is the undiscounted return and V̂ a linear fit on the first observation (AW); with `score=return` A is G
-itself (RW). α is 0.1, as released for IQL and TD3+BC; released CQL runs use 0.2: `--set temperature=0.2`. What the
-paper compares with, the best tenth, is `--set credit.draw_weight=pilotage.credit.trajectories:top_share`.
+itself (RW). α is 0.1, as released for IQL and TD3+BC; released CQL runs use 0.2 (credit.draw_weight.temperature=0.2).
+What the paper compares with, the best tenth, is `--set credit.draw_weight=pilotage.credit.trajectories:top_share`.
 
 It stacks on every offline method: `trajectory-weighting+iql`. A run logs `data/effective_decisions`, 1 / Σ p², and
 `data/positive_variance`, E[max(G - E G, 0)²], with which the paper expects the gain to grow.

@@ -61,6 +61,11 @@ def rows_of(batch: Batch, needs_past: bool, whole_groups: bool = False) -> Minib
         _, group = torch.unique(batch["group"], return_inverse=True)
         order = group.argsort(stable=True)
         batch = batch if bool((order.diff() == 1).all()) else batch.select(order)
+    if "sampled" not in batch.columns:
+        every = torch.arange(batch.decisions)
+        return Minibatch(
+            dict(batch.columns), batch.owner, every, batch if needs_past or whole_groups else None, whole_groups
+        )
     chosen = batch.sampled.nonzero().squeeze(-1)
     whole = len(chosen) == batch.decisions
     columns = {name: column if whole else column[chosen] for name, column in batch.columns.items()}

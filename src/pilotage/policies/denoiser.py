@@ -19,19 +19,20 @@ from pilotage.policies.distributions import Gaussian
 
 
 class Denoiser(ActingPolicy):
-    """π(x' | x, step, label) = N(mean, std²): DDIM's step with noise η, from a perceptron that says what is noise.
+    """π(x' | x, step, label) = N(mean, std²): DDIM's step with noise η, from a perceptron that looks through the noise.
 
-    The chain's steps are spread evenly over `levels` noise levels; `clip` holds predicted pictures within ±clip (None:
-    not). `guidance` λ mixes the answers with and without the label, the same in sampling and in scoring; for that,
-    pretraining hides a share `label_dropout` of the labels. logp: the log-density's reduction over the picture's
-    entries, "sum" or "mean". The last step of a chain is deterministic. With least_std None such steps are left out:
-    their log-prob is 0 whatever the policy; otherwise no deviation is below least_std, in sampling and in scoring.
+    The chain's steps are spread evenly over `levels` noise levels. asks: what the perceptron says, the "clean" picture
+    or the noise ("epsilon"). clip: predicted pictures are held within ±clip (None: not). `guidance` λ mixes the answers
+    with and without the label, the same in sampling and in scoring; for that, pretraining hides a share
+    `label_dropout` of the labels. logp: the log-density is the "sum" or the "mean" over a picture's entries. The last
+    step of a chain is deterministic. With least_std None such steps are left out: their log-prob is 0 whatever the
+    policy; otherwise no deviation is below least_std, in sampling and in scoring.
 
     Raises UsageError for the spaces of other worlds, and where no step has a density.
     """
 
     untrained: ClassVar[bool] = True
-    learning_rate: ClassVar[float] = 3e-4
+    learning_rate: ClassVar[float] = 1e-4
     imitation_rate: ClassVar[float] = 1e-3
     gives: ClassVar[frozenset[str]] = frozenset({"logp", "said", "asked"})
 
@@ -43,7 +44,7 @@ class Denoiser(ActingPolicy):
         hidden: tuple[int, ...] = (256, 256, 256),
         embedding: int = 32,
         levels: int = 100,
-        asks: str = "epsilon",
+        asks: str = "clean",
         eta: float = 1.0,
         clip: float | None = 1.0,
         guidance: float = 1.0,

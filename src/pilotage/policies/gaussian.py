@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pilotage.policies.base import Minibatch
 from pilotage.policies.distributions import Gaussian
-from pilotage.policies.squashed import Ensemble, OffPolicyActor, trunk
+from pilotage.policies.ensemble import Ensemble, Single
+from pilotage.policies.squashed import OffPolicyActor
 
 
 class GaussianActor(OffPolicyActor):
@@ -41,7 +42,7 @@ class GaussianActor(OffPolicyActor):
         self.log_std_range = log_std_range
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = nn.Sequential(*trunk([inputs, *hidden]), nn.Linear(hidden[-1], width), nn.Tanh())
+            self.actor = Single([inputs, *hidden, width], bounded=True)
             self.critic = Ensemble(critics, [inputs + width, *hidden, 1], layer_norm)
             self.critic.value = Ensemble(1, [inputs, *hidden, 1], layer_norm)
         self.log_std = nn.Parameter(torch.full((width,), float(log_std)))

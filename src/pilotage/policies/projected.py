@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pilotage.policies.base import Minibatch
-from pilotage.policies.squashed import DeterministicActor, Ensemble, trunk
+from pilotage.policies.ensemble import Ensemble, Single
+from pilotage.policies.squashed import DeterministicActor
 
 LOG_STD_RANGE = (-4.0, 15.0)
 PRIOR_LIMIT = 0.5
@@ -23,17 +24,17 @@ class ActionModel(nn.Module):
     def __init__(self, inputs: int, width: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
         latent = 2 * width
-        self.encoder = nn.Sequential(*trunk([inputs + width, *hidden]), nn.Linear(hidden[-1], 2 * latent))
-        self.decoder = nn.Sequential(*trunk([inputs + latent, *hidden]), nn.Linear(hidden[-1], width), nn.Tanh())
+        self.encoder = Single([inputs + width, *hidden, 2 * latent])
+        self.decoder = Single([inputs + latent, *hidden, width], bounded=True)
 
     def encode(self, features: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log deviation of the latent, each [S, L]."""
-        mean, log_std = self.encoder(torch.cat([features, unit], -1)).chunk(2, -1)
+        mean, log_std = self.encoder(features, unit).chunk(2, -1)
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
     def decode(self, features: Tensor, latent: Tensor) -> Tensor:
         """[S, A] actions in [-1, 1]."""
-        found: Tensor = self.decoder(torch.cat([features, latent], -1))
+        found: Tensor = self.decoder(features, latent)
         return found
 
 
@@ -98,7 +99,7 @@ class ProjectedActor(DeterministicActor):
             found["projected"] = self.projected(features, found["actor_action"], minibatch["projection_noise"])
         with torch.no_grad():
             if "projected_q" in names:
-                found["projected_q"] = self.action_values(features, found["projected"])[:, 0]
+                found["projected_q"] = self.action_values(features, found["projected"], members=1)[:, 0]
             if "following_q" in names:
                 following = self.features(minibatch["following_observation"])
                 found["following_q"] = self.action_values(following, minibatch["following_action"])

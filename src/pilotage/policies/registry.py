@@ -32,6 +32,24 @@ KINDS = (
         "deterministic",
     ),
     Kind(
+        "planner",
+        "pilotage.policies.plans:RegressedPlanner",
+        "a plan of actions from the last observations, regressed",
+        "planner",
+    ),
+    Kind(
+        "ddpm-planner",
+        "pilotage.policies.plans:LevelPlanner",
+        "a plan denoised over numbered levels, by DDPM's or DDIM's steps",
+        "ddpm-planner",
+    ),
+    Kind(
+        "edm-planner",
+        "pilotage.policies.plans:SigmaPlanner",
+        "a plan denoised over continuous levels, preconditioned as EDM",
+        "edm-planner",
+    ),
+    Kind(
         "gaussian",
         "pilotage.policies.gaussian:GaussianActor",
         "a Gaussian actor with action and state critics, for learning offline by weighted cloning",

@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from pilotage.data.piece import UsageError
 from pilotage.policies.base import ActingPolicy, Minibatch
 from pilotage.policies.distributions import LOG_2PI
+from pilotage.policies.ensemble import Ensemble, Single
 from pilotage.policies.normalise import Normaliser
 
-
-class Ensemble(nn.Module):
-    """N networks of the same sizes, run as one: [S, inputs] → [S, N]. Layers as nn.Linear initialises them.
-
-    `value`: a network of states beside them, where a method needs one.
-    """
-
-    value: Ensemble | None
-
-    def __init__(self, members: int, sizes: list[int], layer_norm: bool = False) -> None:
-        super().__init__()
-        self.layer_norm, self.value = layer_norm, None
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for wide, narrow in itertools.pairwise(sizes):
-            bound = 1 / math.sqrt(wide)
-            self.weights.append(nn.Parameter(torch.empty(members, wide, narrow).uniform_(-bound, bound)))
-            self.biases.append(nn.Parameter(torch.empty(members, 1, narrow).uniform_(-bound, bound)))
-
-    def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """[S, N]; `frozen` lets gradients reach the inputs only."""
-        out = inputs.expand(len(self.weights[0]), *inputs.shape)
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if frozen:
-                weight, bias = weight.detach(), bias.detach()
-            if i:
-                out = functional.relu(functional.layer_norm(out, out.shape[-1:]) if self.layer_norm else out)
-            out = torch.baddbmm(bias, out, weight)
-        return out.squeeze(-1).t()
-
-
-def trunk(sizes: list[int]) -> nn.Sequential:
-    """Linear layers with a ReLU after each."""
-    layers: list[nn.Module] = []
-    for wide, narrow in itertools.pairwise(sizes):
-        layers += [nn.Linear(wide, narrow), nn.ReLU()]
-    return nn.Sequential(*layers)
+ACTED = frozenset({"actor_q", "actor_first_q", "actor_action", "actor_logp", "actor_mean", "actor_log_std"})
 
 
 class OffPolicyActor(ActingPolicy):
@@ -61,7 +27,7 @@ class OffPolicyActor(ActingPolicy):
     standardised as (x - mean) / (deviation + 1e-3). Raises UsageError for spaces other than Box.
     """
 
-    gives: ClassVar[frozenset[str]] = frozenset({"q", "actor_q", "actor_action"})
+    gives: ClassVar[frozenset[str]] = frozenset({"q", "actor_q", "actor_first_q", "actor_action"})
     critic: Ensemble
     normaliser: Normaliser | None
 
@@ -76,6 +42,7 @@ class OffPolicyActor(ActingPolicy):
         self.register_buffer("scale", (high - low) / 2, persistent=False)
         self.centre: Tensor
         self.scale: Tensor
+        self.plain = bool((low == -1).all() and (high == 1).all())  # nothing to scale
         self.inputs, self.width = int(np.prod(observation.shape)), len(low)
         self.normaliser = Normaliser(self.inputs, limit=math.inf, eps=1e-3) if normalise else None
         return self.inputs, self.width
@@ -92,15 +59,28 @@ class OffPolicyActor(ActingPolicy):
 
     def to_unit(self, action: Tensor) -> Tensor:
         """Actions of the world, scaled to [-1, 1]."""
-        return (action - self.centre) / self.scale
+        return action if self.plain else (action - self.centre) / self.scale
 
     def to_world(self, unit: Tensor) -> Tensor:
         """Actions in [-1, 1] in the world's units."""
-        return self.centre + self.scale * unit
+        return unit if self.plain else self.centre + self.scale * unit
 
-    def action_values(self, features: Tensor, action: Tensor, frozen: bool = False) -> Tensor:
-        """[S, N] the critics' values of actions in the world's units."""
-        found: Tensor = self.critic(torch.cat([features, self.to_unit(action)], -1), frozen)
+    def action_values(
+        self, features: Tensor, action: Tensor, frozen: bool = False, members: int | None = None
+    ) -> Tensor:
+        """[S, N] the critics' values of actions in the world's units; those of the first `members`, where given."""
+        found: Tensor = self.critic(features, self.to_unit(action), frozen=frozen, members=members)
+        return found
+
+    def _judged(self, features: Tensor, action: Tensor, names: frozenset[str]) -> dict[str, Tensor]:
+        """`actor_action` and, where asked for, what critics say of it; gradients reach the action only."""
+        found = {"actor_action": action}
+        if "actor_q" in names:
+            found["actor_q"] = self.action_values(features, action, frozen=True)
+        if "actor_first_q" in names:
+            every = found.get("actor_q")
+            first = self.action_values(features, action, frozen=True, members=1) if every is None else every
+            found["actor_first_q"] = first[:, 0]
         return found
 
     def state_values(self, features: Tensor) -> Tensor:
@@ -114,12 +94,39 @@ class OffPolicyActor(ActingPolicy):
         return torch.from_numpy(generator.standard_normal((steps, rows, self.width), dtype=np.float32))
 
 
+class Squash(torch.autograd.Function):
+    """Mean, log deviation and noise, each [S, A] → tanh of the draw, and its log-density [S]."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        spread = log_std.exp().mul_(noise)
+        raw = mean + spread
+        unit = raw.tanh()
+        logp = noise.square().mul_(-0.5).sub_(log_std).sub_(_stretch(raw)).sum(-1) - 0.5 * LOG_2PI * noise.shape[-1]
+        ctx.save_for_backward(unit, spread)
+        return unit, logp
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_unit: Tensor, of_logp: Tensor) -> tuple[Tensor, Tensor, None]:
+        unit, spread = ctx.saved_tensors
+        density = of_logp.unsqueeze(-1)
+        of_mean = torch.addcmul(of_unit, of_unit * unit, unit, value=-1).add_(unit * density, alpha=2)
+        return of_mean, of_mean * spread - density, None
+
+
+def _stretch(raw: Tensor) -> Tensor:
+    """Log of how tanh stretches lengths, log(1 - tanh²), in a form that cannot underflow."""
+    return 2 * (math.log(2) - raw - functional.softplus(-2 * raw))
+
+
 class SquashedActor(OffPolicyActor):
     """A Gaussian squashed by tanh, as in SAC, with `critics` action critics and a temperature.
 
     quantities: `q` [S, N] of stored actions; `actor_action` [S, A], drawn with the column `noise`, its `actor_q` [S, N]
-    (gradients reach the actor only) and `actor_logp` [S]; `log_temperature` []; `actor_mean`, `actor_log_std` [S, A]
-    before squashing; with `state_value`, `value` [S] of a state critic. log_std is held in `log_std_range`.
+    and `actor_first_q` [S], that of the first critic (gradients reach the actor only), and `actor_logp` [S];
+    `log_temperature` []; `actor_mean`, `actor_log_std` [S, A] before squashing; with `state_value`, `value` [S] of a
+    state critic. log_std is held in `log_std_range`.
 
     Haarnoja et al. 2018, arXiv 1812.05905, appendix C.
     """
@@ -147,7 +154,7 @@ class SquashedActor(OffPolicyActor):
         self.log_std_range = log_std_range
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = nn.Sequential(*trunk([inputs, *hidden]), nn.Linear(hidden[-1], 2 * width))
+            self.actor = Single([inputs, *hidden, 2 * width])
             self.critic = Ensemble(critics, [inputs + width, *hidden, 1], layer_norm)
             if state_value:
                 self.critic.value = Ensemble(1, [inputs, *hidden, 1], layer_norm)
@@ -160,10 +167,11 @@ class SquashedActor(OffPolicyActor):
 
     def drawn(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions [S, A] in the world's units and their log-densities [S], differentiable."""
-        mean, log_std = self.moments(features)
-        raw = torch.addcmul(mean, log_std.exp(), noise)
-        logp = (-0.5 * noise.square() - log_std).sum(-1) - 0.5 * LOG_2PI * self.width
-        return self.to_world(raw.tanh()), logp - self._stretch(raw)
+        return self._squash(*self.moments(features), noise)
+
+    def _squash(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        unit, logp = Squash.apply(mean, log_std, noise)  # type: ignore[no-untyped-call]
+        return self.to_world(unit), logp if self.plain else logp - self.scale.log().sum()
 
     def log_density(self, features: Tensor, action: Tensor) -> Tensor:
         """[S] log-density of given actions, differentiable in them too."""
@@ -172,11 +180,7 @@ class SquashedActor(OffPolicyActor):
         mean, log_std = self.moments(features)
         scaled = (raw - mean) * (-log_std).exp()
         logp = (-0.5 * scaled.square() - log_std).sum(-1) - 0.5 * LOG_2PI * self.width
-        return logp - self._stretch(raw)
-
-    def _stretch(self, raw: Tensor) -> Tensor:
-        """[S] log of how tanh and the bounds stretch volumes: log(1 - tanh²) in a form that cannot underflow."""
-        return (2 * (math.log(2) - raw - functional.softplus(-2 * raw)) + self.scale.log()).sum(-1)
+        return logp - _stretch(raw).sum(-1) - self.scale.log().sum()
 
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
         features = self.features(minibatch["observation"])
@@ -185,12 +189,11 @@ class SquashedActor(OffPolicyActor):
             found["q"] = self.action_values(features, minibatch["action"])
         if "value" in names:
             found["value"] = self.state_values(features)
-        if names & {"actor_mean", "actor_log_std"}:
-            found["actor_mean"], found["actor_log_std"] = self.moments(features)
-        if names & {"actor_q", "actor_action", "actor_logp"}:
-            found["actor_action"], found["actor_logp"] = self.drawn(features, minibatch["noise"])
-            if "actor_q" in names:
-                found["actor_q"] = self.action_values(features, found["actor_action"], frozen=True)
+        if names & ACTED:
+            mean, log_std = found["actor_mean"], found["actor_log_std"] = self.moments(features)
+            if names & {"actor_q", "actor_first_q", "actor_action", "actor_logp"}:
+                action, found["actor_logp"] = self._squash(mean, log_std, minibatch["noise"])
+                found |= self._judged(features, action, names)
         found["log_temperature"] = self.log_temperature
         return {name: found[name] for name in names}
 
@@ -202,8 +205,9 @@ class SquashedActor(OffPolicyActor):
 class DeterministicActor(OffPolicyActor):
     """tanh of a network, as in TD3, with exploration noise of deviation `exploration` (of half the range) when acting.
 
-    quantities: `q` [S, N] of stored actions; `actor_action` [S, A] and its `actor_q` [S, N] (gradients reach the actor
-    only). Log-probs of acting are 0: there is no density to speak of. Fujimoto et al. 2018, arXiv 1802.09477.
+    quantities: `q` [S, N] of stored actions; `actor_action` [S, A], its `actor_q` [S, N] and `actor_first_q` [S], that
+    of the first critic (gradients reach the actor only). Log-probs of acting are 0: there is no density to speak of.
+    Fujimoto et al. 2018, arXiv 1802.09477.
     """
 
     def __init__(
@@ -223,7 +227,7 @@ class DeterministicActor(OffPolicyActor):
         self.exploration = exploration
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = nn.Sequential(*trunk([inputs, *hidden]), nn.Linear(hidden[-1], width), nn.Tanh())
+            self.actor = Single([inputs, *hidden, width], bounded=True)
             self.critic = Ensemble(critics, [inputs + width, *hidden, 1], layer_norm)
 
     def chosen(self, features: Tensor) -> Tensor:
@@ -235,10 +239,8 @@ class DeterministicActor(OffPolicyActor):
         found: dict[str, Any] = {}
         if "q" in names:
             found["q"] = self.action_values(features, minibatch["action"])
-        if names & {"actor_q", "actor_action"}:
-            found["actor_action"] = self.chosen(features)
-            if "actor_q" in names:
-                found["actor_q"] = self.action_values(features, found["actor_action"], frozen=True)
+        if names & {"actor_q", "actor_first_q", "actor_action"}:
+            found |= self._judged(features, self.chosen(features), names)
         return {name: found[name] for name in names}
 
     @torch.inference_mode()

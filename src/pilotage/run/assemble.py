@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pilotage.data.batch import Batch
-from pilotage.data.piece import Bound, Piece, UsageError
+from pilotage.data.piece import Bound, Piece, UsageError, nearest
 from pilotage.data.rng import Streams
 from pilotage.data.store import Fresh
 from pilotage.data.tasks import Text
@@ -23,7 +23,7 @@ from pilotage.worlds.base import World
 KEEPS = ("state_dict", "load_state_dict")
 # what a link of the credit chain may ask for by name
 CREDIT_SEES = ("policy", "progress", "over_ranks", "world", "streams", "step")
-DRAWN_SEES = ("policy", "progress", "targets", "generator")  # and what a link on drawn batches may ask for
+DRAWN_SEES = ("policy", "progress", "targets", "generator", "store")  # and what a link on drawn batches may ask for
 
 
 @dataclass
@@ -56,10 +56,18 @@ class Parts:
         """A batch of the store after every link on drawn batches; `index` counts the draws of the step."""
         if self.drawn:
             generator = self.streams.generator("drawn", step, index)
-            given = {"policy": self.policy, "progress": progress, "targets": self.learner.targets}
+            given = {
+                "policy": self.policy, "progress": progress, "targets": self.learner.targets, "store": self.store,
+            }  # fmt: skip
             for link in self.drawn.values():
                 batch = link(batch, generator=generator, **given)
         return batch
+
+    @property
+    def judged(self) -> Policy:
+        """The policy that evaluations play: the one that learns, or the target that the recipe names."""
+        name = self.recipe.evaluation.policy
+        return self.learner.targets[name] if name else self.policy
 
     def started(self) -> None:
         """The policy has got the weights of a start: the targets that follow it begin there too."""
@@ -121,6 +129,11 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None, *, fill: bool = True) -
     credit = {n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()}
     store = _fitting("store", recipe.store, "add", "batches", *KEEPS)
     facts = {}
+    if recipe.evaluation.policy and recipe.evaluation.policy not in recipe.targets:
+        raise UsageError(
+            f"evaluation.policy names a target, and there is no {recipe.evaluation.policy!r}; "
+            f"{nearest(recipe.evaluation.policy, recipe.targets)}"
+        )
     if fill and hasattr(store, "fill"):
         record = _credited(credit, store.open(world), policy, 0.0, ranks, world, streams, 0)
         store.fill(record)

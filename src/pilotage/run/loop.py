@@ -178,7 +178,7 @@ def _check_mismatch(recipe: Recipe, learnt: Mapping[str, float], step: int) -> N
 
 def log_evaluation(log: RunLog, evaluator: Evaluator, parts: Parts, step: int, watch: Watch | None) -> None:
     """Judges the policy on held-out tasks and writes what came out, with a sample of transcripts."""
-    metrics, transcripts = evaluator(parts.policy, step)
+    metrics, transcripts = evaluator(parts.judged, step)
     log.record(step, "eval", metrics)
     log.transcripts(step, transcripts)
     if watch is not None:

@@ -26,6 +26,7 @@ class Evaluation:
     """When and on what a policy is judged: `tasks` held-out tasks, `samples` episodes each, every `every` steps.
 
     temperature applies to language (0: greedy); `greedy` to actions. The first and the last policy are always judged.
+    policy: the name of a target that is judged in place of the policy itself, such as an average of its weights.
     measures: what else is found out of a policy each time, see `pilotage.run.measures`.
     """
 
@@ -35,6 +36,7 @@ class Evaluation:
     temperature: float = 1.0
     greedy: bool = False
     max_steps: int = 1000
+    policy: str = ""
     measures: Mapping[str, Piece] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

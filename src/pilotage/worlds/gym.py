@@ -99,6 +99,10 @@ class GymWorld(World):
         drawn = Streams(self.seed).number(f"environment {split}", index=index) % 2**SEED_BITS
         return Task(index, split, payload={"seed": 2 * drawn + (split == "held_out")})
 
+    def reset_settings(self, task: Task) -> dict[str, Any]:
+        """What an environment's reset is given beside the task's seed: nothing, unless a family says so."""
+        return {}
+
     def reset(self, tasks: Sequence[Task], lanes: Sequence[int]) -> NDArray[Any]:
         """[n, …] first observations. Raises EnvironmentFailure if one cannot be reset even when made afresh."""
         observation = np.empty((len(lanes), *self.observation.shape), self.observation.dtype)
@@ -190,7 +194,7 @@ class GymWorld(World):
             try:
                 if lane not in self._envs:
                     self._envs[lane], self._spare = self._spare or self._make(), None
-                raw, _ = self._envs[lane].reset(seed=seed)
+                raw, _ = self._envs[lane].reset(seed=seed, **self.reset_settings(task))
                 found = self._encoded(raw)
                 if not np.isfinite(found).all():
                     raise ValueError("the first observation is not finite")

@@ -73,6 +73,13 @@ FAMILIES = (
         "control",
     ),
     Family(
+        "pointmaze",
+        "a ball to be pushed through a maze to a goal (gymnasium-robotics)",
+        ("pointmaze:Medium", "pointmaze:Large", "pointmaze:UMaze"),
+        "gymnasium_robotics",
+        "robots",
+    ),
+    Family(
         "images",
         "pictures drawn step by step by a denoiser, judged when they are done",
         ("images:digits",),
@@ -174,6 +181,12 @@ def _finite(name: str) -> Piece:
     return Piece(f"pilotage.worlds.finite:{FINITE[name]}")
 
 
+def _pointmaze(name: str) -> Piece:
+    from pilotage.worlds.pointmaze import known_maze
+
+    return Piece("pilotage.worlds.pointmaze:PointMazeWorld", {"maze": known_maze(name)})
+
+
 def _images(name: str) -> Piece:
     if name != "digits":
         raise UsageError(f"there is no world of images {name!r}; {nearest(name, ['digits'])}")
@@ -201,7 +214,8 @@ def _game(name: str) -> Piece:
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
     "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
-    "tabular": _tabular, "finite": _finite, "images": _images, "pairs": _pairs, "game": _game,
+    "tabular": _tabular, "finite": _finite, "images": _images, "pointmaze": _pointmaze,
+    "pairs": _pairs, "game": _game,
 }  # fmt: skip
 
 

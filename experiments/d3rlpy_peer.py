@@ -1,0 +1,89 @@
+"""TD3+BC and IQL against d3rlpy's on the same log, with the same hyper-parameters, networks and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from experiments import peers
+from experiments.common import RUNS, Experiment, Runs
+from experiments.logs import HALFCHEETAH
+from pilotage.data import dataset
+from pilotage.run.recipe import Recipe
+
+PEER = "d3rlpy"
+BATCHES, PER_STEP, BATCH, HIDDEN = 6000, 100, 256, (256, 256)
+EPISODES = 10
+
+
+def batches(quick: bool) -> int:
+    return 200 if quick else BATCHES
+
+
+def experiment(method: str, name: str, own: Mapping[str, Any]) -> Experiment:
+    """A method of ours, with what it needs to be set to the other's, against its namesake."""
+
+    def arms(quick: bool) -> Mapping[str, Recipe]:
+        settings = {
+            "steps": batches(quick) // PER_STEP,
+            "store.decisions_per_batch": BATCH,
+            "store.batches_per_step": PER_STEP,
+            "policy.hidden": HIDDEN,
+            "policy.normalise": True,
+            "evaluation.every": 0,
+            "evaluation.tasks": 2 if quick else EPISODES,
+            "evaluation.greedy": True,
+        }
+        return {method: HALFCHEETAH.recipe(method, {**settings, **own})}
+
+    def others(seeds: Sequence[int], quick: bool) -> Runs:
+        recipe = arms(quick)[method]
+        digest = recipe.get("store.digest")
+        data = RUNS / f"{PEER}-{digest}.npz"
+        if not data.is_file():
+            data.parent.mkdir(parents=True, exist_ok=True)
+            _write(data)
+        asked = {
+            "method": method,
+            "env_id": HALFCHEETAH.world.partition(":")[2],
+            "data": str(data),
+            "steps": batches(quick),
+            "batch": BATCH,
+            "hidden": list(HIDDEN),
+            "normalise": True,
+            "held_out": peers.held_out(recipe),
+        }
+        home = f"{PEER}-{method}-{digest}-{'quick' if quick else 'full'}"
+        return peers.runs(PEER, "d3rlpy_child.py", home, asked, seeds, recipe.steps)
+
+    return Experiment(
+        name=f"{method}.halfcheetah",
+        claim=f"Our {name} reaches at least the return of d3rlpy's {name} on the same mixed HalfCheetah-v5 log.",
+        criterion=(
+            f"3 seeds a side, the log {HALFCHEETAH.name} ({HALFCHEETAH.decisions} decisions, a tenth of them an "
+            f"expert's), the same hyper-parameters, networks of 2 x 256 and {BATCHES} batches of {BATCH}; the last "
+            f"policies play the same {EPISODES} held-out episodes with the policy's mean as action. Reproduced if our "
+            "mean over seeds is at least the lower end of the other's 95 % interval and the interval of the difference "
+            "does not lie below 0; not reproduced if that interval lies below 0; otherwise inconclusive."
+        ),
+        arms=arms,
+        pairs=((method, PEER),),
+        judge=partial(peers.judge, method, PEER),
+        seeds=(0, 1, 2),
+        others=others,
+        prepare=HALFCHEETAH.make,
+    )
+
+
+def _write(path: Any) -> None:
+    """The log as flat arrays, with ends marked at their last decisions."""
+    record = dataset.load(HALFCHEETAH.name).record
+    last = (record.offsets[1:] - 1).numpy()
+    ends = {name: np.zeros(record.decisions, np.float32) for name in ("terminated", "truncated")}
+    for name, column in ends.items():
+        column[last] = record[name].numpy()
+    arrays = {name: record[name].numpy().astype(np.float32) for name in ("observation", "action", "reward")}
+    np.savez(path, **arrays, **ends)
