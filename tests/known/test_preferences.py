@@ -140,7 +140,7 @@ def test_sums_are_over_each_side_and_means_if_asked():
             parts = [getattr(held[batch.owner == side], how)() for side in (winner, loser)]
             expected.append(float((parts[0] - parts[1] - 1 / 0.2) ** 2))
         found = squared(logp, batch, beta=0.1, log_prob=how).loss
-        assert [float(found[batch.owner == 2 * i][0]) for i in range(3)] == pytest.approx(expected)
+        assert [float(found[batch.owner == 2 * i][0].detach()) for i in range(3)] == pytest.approx(expected)
 
 
 def test_the_margin_is_promised_to_start_at_0_where_anchors_add_up_to_1():
