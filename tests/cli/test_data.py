@@ -231,3 +231,15 @@ def test_an_order_that_cannot_be_filled_is_one_line_before_anything_is_trained(
 ) -> None:
     assert line in refused(pilotage, "data", "make", *arguments)
     assert not (tmp_path / "cache").exists()
+
+
+def test_play_is_logged_where_there_is_somebody_to_play(pilotage: Callable) -> None:
+    answer = pilotage("data", "make", "pointmaze:UMaze", "--quality", "play", "--steps", "300")
+    assert answer.status == 0, answer.err
+    found = dataset.load("umaze/play-v0")
+    assert found.about.world == "pointmaze:UMaze"
+    assert (found.about.random_return, found.about.expert_return) == (None, None)
+    assert set(found.record.lengths.tolist()) == {200}  # no goal ends it
+    assert found.about.provenance["world"]["maze"] == "UMaze"
+    refused = pilotage("data", "make", WORLD, "--quality", "play", "--steps", "300")
+    assert (refused.status, "has nobody who plays in it" in refused.err) == (2, True)

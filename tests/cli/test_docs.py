@@ -202,7 +202,7 @@ def names_of(piece: str) -> set[str]:
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
               "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits",
-              "preferences:PreferenceFile"]  # fmt: skip
+              "pointmaze:PointMazeWorld", "preferences:PreferenceFile"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 

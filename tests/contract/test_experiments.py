@@ -36,9 +36,8 @@ def arm(label, ends, metric="eval/accuracy"):
 
 def around(label, centre, wide=0.01, metric="eval/accuracy"):
     # the candidate, named first, goes against the others: pairs that moved together would differ without spread
-    turned = (
-        SPREAD if label.partition("-on-")[0] in ("nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr") else SPREAD[::-1]
-    )
+    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso"}
+    turned = SPREAD if label.partition("-on-")[0] in first else SPREAD[::-1]
     return arm(label, [centre + wide * x for x in turned], metric)
 
 
@@ -182,6 +181,35 @@ def test_the_criterion_of_a2pr(experiment, a2pr, projected, wide, said):
     judged = made.judge(runs, found)
     assert judged.word == said
     assert f"projected {projected:.2f}, not cloned 0.20" in judged.because
+
+
+@pytest.mark.parametrize(
+    ("gcbc", "ddpm", "wide", "said"),
+    [
+        (0.40, 0.60, 0.01, "reproduced"),
+        (0.59, 0.60, 0.01, "reproduced"),  # better is enough
+        (0.62, 0.60, 0.01, "not reproduced"),  # 10 points over cloning are excluded
+        (0.40, 0.75, 0.01, "not reproduced"),  # 50 steps are more than 10 points better
+        (0.40, 0.65, 0.20, "inconclusive"),
+        (0.58, 0.60, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_beso(experiment, gcbc, ddpm, wide, said):
+    assert word(experiment("beso"), {"beso": 0.6, "gcbc": gcbc, "ddpm-50": ddpm}, wide, "eval/success") == said
+
+
+@pytest.mark.parametrize(
+    ("td3_bc", "iql", "wide", "said"),
+    [
+        (300, 200, 10, "reproduced"),
+        (300, 590, 900, "inconclusive"),
+        (590, 200, 100, "inconclusive"),  # under TD3+BC neither above 0 nor below 5 %
+        (300, 610, 10, "not reproduced"),  # under IQL an effect of 5 % is excluded
+    ],
+)
+def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, said):
+    centres = {"td3-bc-aw": 600, "iql-aw": 600, "td3-bc": td3_bc, "iql": iql, "iql-rw": 600, "iql-top": 500}
+    assert word(experiment("trajectory_weighting"), centres, wide, "eval/return") == said
 
 
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])
