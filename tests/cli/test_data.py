@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,7 +102,9 @@ def test_a_script_is_logged_as_it_is_and_with_noise(pilotage: Callable) -> None:
 def test_a_run_learns_from_a_data_set_and_says_its_score(pilotage: Callable) -> None:
     about = made(pilotage, "--quality", "random", "--steps", "400")
     small = ("--set", "store.batches_per_step=2", "--set", "evaluation.tasks=2", "--steps", "2")
-    assert pilotage("train", "bc", "--data", about.name, *small, "--out", "run").status == 0
+    trained = pilotage("train", "bc", "--data", about.name, *small, "--out", "run")
+    assert trained.status == 0
+    assert re.search(r"; score −?\d+\.\d; see run", trained.out)
     assert "score " in pilotage("eval", "run", "--tasks", "2").out
     found = json.loads(pilotage("eval", "run", "--tasks", "2", "--json").out)
     assert found["eval/score"] == pytest.approx(about.score(found["eval/return"]))
@@ -177,6 +180,21 @@ def refused(pilotage: Callable, *arguments: str) -> str:
     assert (answer.status, answer.err.count("\n")) == (2, 1), answer.err
     assert not Path("runs").exists()
     return answer.err
+
+
+def test_a_set_that_cannot_be_written_to_its_end_is_not_there(
+    pilotage: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path, record: object, metadata: object) -> None:
+        (folder / hdf5.FILE).write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr(hdf5, "write", full)
+    answer = brought_in(pilotage, flat_file(tmp_path / "a.hdf5"))
+    assert (answer.status, answer.err.count("\n")) == (1, 1)
+    assert "No space left on device" in answer.err
+    assert dataset.names() == []
+    assert not [path for path in (tmp_path / "cache" / "datasets").rglob("*") if path.is_file()]
 
 
 def test_what_is_asked_of_a_data_set_that_is_not_there_or_was_altered(pilotage: Callable, tmp_path: Path) -> None:
