@@ -36,7 +36,7 @@ def arm(label, ends, metric="eval/accuracy"):
 
 def around(label, centre, wide=0.01, metric="eval/accuracy"):
     # the candidate, named first, goes against the others: pairs that moved together would differ without spread
-    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw"}
+    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "loop-4"}
     turned = SPREAD if label.partition("-on-")[0] in first else SPREAD[::-1]
     return arm(label, [centre + wide * x for x in turned], metric)
 
@@ -88,6 +88,21 @@ def test_the_criterion_of_mdpo(experiment, mdpo, single, wide, said):
     centres = {"mdpo": mdpo, "ppo": 1000, "mdpo-1-step": single}
     labels = {f"{label}-on-{task}": at for task in ("hopper", "pendulum") for label, at in centres.items()}
     assert word(experiment("mdpo"), labels, wide, "eval/return") == said
+
+
+@pytest.mark.parametrize(
+    ("ours", "ddpo", "reinforce", "wide", "said"),
+    [
+        (0.9, 0.5, 0.4, 0.01, "reproduced"),
+        (0.9, 0.95, 0.4, 0.01, "not reproduced"),  # below DDPO
+        (0.3, 0.2, 0.4, 0.01, "not reproduced"),  # below REINFORCE
+        (0.5, 0.48, 0.3, 0.10, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_loop(experiment, ours, ddpo, reinforce, wide, said):
+    centres = {"loop-4": ours, "loop-2": 0.6, "ddpo": ddpo, "rloo-4": 0.5, "reinforce": reinforce}
+    labels = {f"{label}-on-{task}": at for task in ("size", "class") for label, at in centres.items()}
+    assert word(experiment("loop"), labels, wide, "eval/return") == said
 
 
 @pytest.mark.parametrize(
