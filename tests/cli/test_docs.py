@@ -201,7 +201,8 @@ def names_of(piece: str) -> set[str]:
 @cache
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
-              "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits"]  # fmt: skip
+              "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits",
+              "pointmaze:PointMazeWorld"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 

@@ -36,7 +36,7 @@ def arm(label, ends, metric="eval/accuracy"):
 
 def around(label, centre, wide=0.01, metric="eval/accuracy"):
     # the candidate, named first, goes against the others: pairs that moved together would differ without spread
-    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "loop-4"}
+    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
     turned = SPREAD if label.partition("-on-")[0] in first else SPREAD[::-1]
     return arm(label, [centre + wide * x for x in turned], metric)
 
@@ -142,6 +142,21 @@ def test_the_criterion_of_a2pr(experiment, a2pr, projected, wide, said):
     judged = made.judge(runs, found)
     assert judged.word == said
     assert f"projected {projected:.2f}, not cloned 0.20" in judged.because
+
+
+@pytest.mark.parametrize(
+    ("gcbc", "ddpm", "wide", "said"),
+    [
+        (0.40, 0.60, 0.01, "reproduced"),
+        (0.59, 0.60, 0.01, "reproduced"),  # better is enough
+        (0.62, 0.60, 0.01, "not reproduced"),  # 10 points over cloning are excluded
+        (0.40, 0.75, 0.01, "not reproduced"),  # 50 steps are more than 10 points better
+        (0.40, 0.65, 0.20, "inconclusive"),
+        (0.58, 0.60, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_beso(experiment, gcbc, ddpm, wide, said):
+    assert word(experiment("beso"), {"beso": 0.6, "gcbc": gcbc, "ddpm-50": ddpm}, wide, "eval/success") == said
 
 
 @pytest.mark.parametrize(

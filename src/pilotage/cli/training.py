@@ -137,9 +137,12 @@ def ending(folder: Path) -> str:
     """How a run ended, in one line."""
     from pilotage.run.results import read_run
     from pilotage.run.verdict import rise_sentence, side
+    from pilotage.run.wording import minus
 
     run = read_run(folder)
-    return f"{rise_sentence(side(run.name, [run]), run.metric)}; see {folder}"
+    scores = [record["eval/score"] for record in run.records if "eval/score" in record]
+    score = f"; score {minus(f'{scores[-1]:.1f}')}" if scores else ""
+    return f"{rise_sentence(side(run.name, [run]), run.metric)}{score}; see {folder}"
 
 
 def unused(folder: Path) -> Path:

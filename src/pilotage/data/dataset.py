@@ -205,6 +205,13 @@ def _said(space: Any) -> str:
     return f"{space.dtype} of shape {tuple(space.shape)}" if hasattr(space, "low") else str(space)
 
 
+def positive_variance(returns: Tensor) -> float:
+    """E[max(G - E G, 0)²] of returns [E], the positive-sided variance: how far the good episodes lie above the mean.
+    Hong et al. 2023, section 3."""
+    above = (returns.double() - returns.double().mean()).clamp(min=0)
+    return float(above.square().mean())
+
+
 def digest_of(record: Batch) -> str:
     """A hash of what the episodes hold: lengths, columns and how each ended."""
     found = hashlib.sha256()

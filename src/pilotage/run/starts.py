@@ -62,11 +62,13 @@ def finished(folder: Path) -> Parts:
 
 
 def load_weights(policy: Policy, start: Recipe) -> None:
-    """Gives a policy the weights of a finished start; parameters the start lacks (a critic) stay as they are.
+    """Gives a policy the weights that a finished start was judged with (its own, or those of the target that its
+    evaluation names); parameters the start lacks (a critic) stay as they are.
 
     Raises UsageError if the start's weights do not fit.
     """
-    weights = _state(start)["policy"]
+    state, judged = _state(start), start.evaluation.policy
+    weights = state["learner"]["targets"][judged] if judged else state["policy"]
     try:
         missing, unexpected = policy.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # shapes; torch says which, a line each
