@@ -49,8 +49,11 @@ def train(
     refuse_used(folder)
     from pilotage import api
     from pilotage.run import loop
+    from pilotage.run.assemble import assemble
 
     recipe = api.recipe(name, asked.world, asked.policy, seed=asked.seed, steps=asked.steps, settings=asked.settings)
+    if recipe.start is not None or recipe.data is not None:
+        assemble(recipe).world.close()  # what does not fit is said before minutes go into a start
     _run(recipe, folder, threads, lambda watch: loop.train(recipe, folder, watch=watch))
 
 
