@@ -127,8 +127,8 @@ EXPERIMENT = Experiment(
     name="beso.pointmaze",
     claim="3 denoising steps are better than goal-conditioned cloning and about as good as a diffusion policy of many.",
     criterion=(
-        f"3 paired seeds on {DECISIONS} decisions of play in {WORLD}, one network, λ = 2, 5,000 batches of 256 windows; "
-        "share of 80 held-out goals reached in 200 decisions by the last policies. Reproduced if BESO with 3 steps is "
+        f"3 paired seeds on {DECISIONS} decisions of play in {WORLD}, one network, λ = 2, 5,000 batches of 256; share "
+        "of 80 held-out goals reached in 200 decisions by the last policies. Reproduced if BESO with 3 steps is "
         "better than goal-conditioned cloning (the intervals over seeds, and over seeds and tasks, of the difference "
         f"lie above 0) and the interval of its difference to 50 steps of DDPM lies above {-MARGIN:.0%}. Not reproduced "
         f"if the interval of the difference to cloning lies below {EFFECT:+.0%}, or that to DDPM below {-MARGIN:.0%}. "
