@@ -36,7 +36,7 @@ def arm(label, ends, metric="eval/accuracy"):
 
 def around(label, centre, wide=0.01, metric="eval/accuracy"):
     # the candidate, named first, goes against the others: pairs that moved together would differ without spread
-    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso"}
+    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
     turned = SPREAD if label.partition("-on-")[0] in first else SPREAD[::-1]
     return arm(label, [centre + wide * x for x in turned], metric)
 
@@ -88,6 +88,75 @@ def test_the_criterion_of_mdpo(experiment, mdpo, single, wide, said):
     centres = {"mdpo": mdpo, "ppo": 1000, "mdpo-1-step": single}
     labels = {f"{label}-on-{task}": at for task in ("hopper", "pendulum") for label, at in centres.items()}
     assert word(experiment("mdpo"), labels, wide, "eval/return") == said
+
+
+def measured(label, starts, ends, **metrics):
+    """Runs with a metric that stays where it is and measures beside it, from `starts` to `ends` by name."""
+    found = []
+    for seed, luck in enumerate(SPREAD):
+        first, last = ({"step": step, "kind": "eval", **metrics} for step in (0, 9))
+        first |= starts
+        last |= {name: value + 0.01 * luck for name, value in ends.items()}
+        found.append(RunResult(Path(), label, seed, next(iter(metrics)), [first, last], {}, {}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("inpo", "ipo", "dpo", "fixed", "said"),
+    [
+        (0.05, 0.2, 1.0, 0.1, "reproduced"),
+        (0.20, 0.3, 1.0, 0.3, "not reproduced"),  # its gap rose
+        (0.08, 0.2, 1.0, 0.07, "not reproduced"),  # DPO held to the start does better
+        (0.12, 0.2, 1.0, 0.3, "inconclusive"),  # as far as at its start
+    ],
+)
+def test_the_criterion_of_inpo(experiment, inpo, ipo, dpo, fixed, said):
+    made = experiment("inpo").EXPERIMENT
+    ends = {"inpo": inpo, "iterated-ipo": ipo, "iterated-dpo": dpo, "iterated-dpo-start": fixed}
+    start = {"game/gap": 0.12, "game/worst_win": 0.3}
+    runs = {arm: measured(arm, start, {"game/gap": end, "game/worst_win": 0.3}, **{"eval/return": 0.5})
+            for arm, end in ends.items()}  # fmt: skip
+    runs["iterated-ipo"] = runs["iterated-ipo"][::-1]  # pairs are made by seed, whatever the order
+    assert made.judge(runs, {}).word == said
+
+
+@pytest.mark.parametrize(
+    ("dpo", "rpo", "accuracy", "wide", "said"),
+    [
+        (-5.0, -3.0, 0.30, 0.01, "reproduced"),
+        (-1.0, -0.5, 0.30, 0.01, "not reproduced"),  # DPO does not over-optimise
+        (-5.0, -6.0, 0.30, 0.01, "not reproduced"),
+        (-5.0, -3.0, 0.20, 0.01, "not reproduced"),  # no better for it
+        (-5.0, -3.0, 0.26, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_rpo(experiment, dpo, rpo, accuracy, wide, said):
+    made = experiment("rpo").EXPERIMENT
+    chosen = {"dpo": dpo, "rpo": rpo, "rpo-average": rpo}
+    runs = {}
+    for arm, end in chosen.items():
+        # the accuracies of both sides spread apart, so that their difference has an interval
+        side = measured(arm, {"pairs/chosen_logp": -2.0}, {"pairs/chosen_logp": end}, **{"eval/accuracy": 0.3})
+        for run, luck in zip(side, SPREAD if arm == "dpo" else SPREAD[::-1], strict=True):
+            run.records[1]["eval/accuracy"] = (0.25 if arm == "dpo" else accuracy) + wide * luck
+            runs.setdefault(arm, []).append(run)
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    assert made.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("ours", "ddpo", "reinforce", "wide", "said"),
+    [
+        (0.9, 0.5, 0.4, 0.01, "reproduced"),
+        (0.9, 0.95, 0.4, 0.01, "not reproduced"),  # below DDPO
+        (0.3, 0.2, 0.4, 0.01, "not reproduced"),  # below REINFORCE
+        (0.5, 0.48, 0.3, 0.10, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_loop(experiment, ours, ddpo, reinforce, wide, said):
+    centres = {"loop-4": ours, "loop-2": 0.6, "ddpo": ddpo, "rloo-4": 0.5, "reinforce": reinforce}
+    labels = {f"{label}-on-{task}": at for task in ("size", "class") for label, at in centres.items()}
+    assert word(experiment("loop"), labels, wide, "eval/return") == said
 
 
 @pytest.mark.parametrize(

@@ -154,17 +154,14 @@ def describe(name: str, as_json: bool) -> None:
     Example:  pilotage data describe halfcheetah/mixed-v0
     """
     from pilotage.data import dataset
-    from pilotage.data.offline import Offline
 
     whole = dataset.load(name)
-    store = Offline()
-    store.fill(whole.record)
     returns, lengths = whole.record.returns.double(), whole.record.lengths
     numbers = {
         "return_mean": float(returns.mean()),
         "return_least": float(returns.min()),
         "return_most": float(returns.max()),
-        "positive_variance": store.facts()["data/positive_variance"],
+        "positive_variance": dataset.positive_variance(returns),
         "length_least": int(lengths.min()),
         "length_most": int(lengths.max()),
         "terminated": float(whole.record["terminated"].float().mean()),

@@ -90,19 +90,8 @@ def ensure_data(data: Recipe, plan: Stored, train: Train) -> Batch:
     with _alone(folder):
         found = checkpoint.latest(folder)
         if found is None:
-            found = checkpoint.save(folder, 0, vars_of(_recorded(data, plan)))
+            found = checkpoint.save(folder, 0, _recorded(data, plan).tree())
     return Batch(**checkpoint.load(found)[1])
-
-
-def vars_of(batch: Batch) -> dict[str, Any]:
-    """A batch as a state tree, from which `Batch(**tree)` makes it again."""
-    notes = {name: list(values) for name, values in batch.notes.items()}
-    return {
-        "offsets": batch.offsets,
-        "columns": dict(batch.columns),
-        "episode": dict(batch.episode),
-        "notes": notes,
-    }
 
 
 def _recorded(data: Recipe, plan: Stored) -> Batch:
