@@ -152,6 +152,19 @@ def _gradient_steps(method: str, about: float) -> Row:
     )
 
 
+def _sampling(rows: int, plans: int, about: float) -> Row:
+    return Row(
+        f"denoise-{rows}",
+        f"plans of 16 x 4 from the same network (3 x 256), DDPM's 100 levels, {rows} at a time",
+        "plans",
+        **_pair("denoising", "sample"),
+        settings={"hidden": (256, 256, 256), "rows": rows, "levels": 100, "plans": plans},
+        target=1.0,
+        packages=("diffusers", "torch"),
+        about=about,
+    )
+
+
 def _drawing(store: str, what: str) -> Row:
     return Row(
         f"draw-{store}",
@@ -230,6 +243,18 @@ ROWS: tuple[Row, ...] = (
     _seeds("adyen-bandits", 5.0),
     _seeds("linucb", 5.0),
     _seeds("thompson", 5.0),
+    _sampling(1, 20, 1),
+    _sampling(64, 5, 1),
+    Row(
+        "control-step-rti-dp",
+        "rti-dp, levels 2, 1, 0 from the last plan, over all 100 levels, both ours: 3 x 256, plans of 16 x 4, one lane",
+        "control steps",
+        **_pair("realtime", "control"),
+        settings={"hidden": (256, 256, 256), "warm": (2, 1, 0), "levels": 100, "steps": 300},
+        target=20.0,
+        packages=("torch",),
+        about=6,
+    ),
     _stepping("stepping-cartpole", "CartPole-v1", 8, 4000),
     _stepping("stepping-halfcheetah", "HalfCheetah-v5", 1, 8000),
 )

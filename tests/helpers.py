@@ -83,7 +83,11 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     """A method on the toy text world, tiny, without a warm start."""
     sizes = {"prompts_per_step": 4} if name == "sft" else {**SMALL_GROUPS, "start": None}
     settings = {**SMALL, **SMALL_LM, **sizes, **more.pop("settings", {})}
-    return api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
+    made = api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
+    few = {"rollout.tasks": 6, "evaluation.measures.held_out.pairs": 2}  # of pairs that are made once
+    for path in few.keys() - settings.keys():
+        made = api.set_path(made, path, few[path]) if made.get(path, missing=None) else made
+    return made
 
 
 def control_recipe(name: str, world: str | None = "gym:CartPole-v1", seed: int = 0, **more: Any) -> Recipe:
@@ -153,8 +157,15 @@ def tiny_record(observed: int = 3, acted: int = 1) -> Batch:
 
 
 def chain_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
-    """A method on pictures, tiny: chains of three steps, and no start."""
-    small = {"world.steps": 3, "policy.hidden": [16], "policy.embedding": 4, "evaluation.tasks": 2}
+    """A method on pictures, tiny: chains of three steps, and no start. Asked for the clean picture, a network that
+    knows nothing draws the same one always, and there would be nothing to learn."""
+    small = {
+        "policy.asks": "epsilon",
+        "world.steps": 3,
+        "policy.hidden": [16],
+        "policy.embedding": 4,
+        "evaluation.tasks": 2,
+    }
     sizes = {"store.batches_per_step": 3} if name == "denoising" else {**SMALL_GROUPS, "start": None}
     settings = {**SMALL, **small, **sizes, **more.pop("settings", {})}
     return api.recipe(name, "images:digits", seed=seed, settings=settings, **more)

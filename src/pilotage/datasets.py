@@ -39,11 +39,11 @@ def make(
 ) -> About:
     """Logs a data set of whole episodes and writes it under the name `out` (by default of world and quality).
 
-    quality: random, medium, expert, mixed:0.1 (that share of expert decisions, the rest random), or scripted or
-    scripted:0.1 (the world's own script, with that much noise). The expert is trained first unless it is there (`sac`
-    or `ppo`, `expert_steps` steps), or is the run in the folder `expert`; the medium policy is its training at half of
-    its steps. settings: of the world, as `{"world.horizon": 100}`. Raises UsageError.
-    """
+    quality: random, medium, expert, mixed:0.1 (that share of expert decisions, the rest random), scripted or
+    scripted:0.1 (the world's own script, with that much noise), or play (the world's own player, without a task). The
+    expert is trained first unless it is there (`sac` or `ppo`, `expert_steps` steps), or is the run in the folder
+    `expert`; the medium policy is its training at half of its steps. settings: of the world, as `{"world.horizon":
+    100}`. Raises UsageError."""
     wanted, asked = logged.Quality.parse(quality), dict(settings or {})
     piece = apply(registry.resolve(world), "world", asked)
     if asked:

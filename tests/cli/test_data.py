@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from pilotage.data import dataset, hdf5
+from pilotage.worlds import registry
 
 WORLD = "gym:Pendulum-v1"
 EXPERT = ("--expert-steps", "3")  # a window of random decisions: there is something to load, nothing to be proud of
@@ -72,6 +74,19 @@ def test_a_mixture_is_made_of_whole_episodes_with_where_they_come_from(pilotage:
     assert json.loads(pilotage("data", "describe", about.name, "--json").out)["provenance"]["seed"] == 0
 
 
+@pytest.mark.parametrize("world", ["gym:CartPole-v1", "minigrid:Empty-5x5"])
+def test_classes_are_logged_too(world: str, pilotage: Callable) -> None:
+    asked = ("--quality", "mixed:0.5", "--steps", "150", "--expert-steps", "1", "--out", "classes/logged-v0")
+    answer = pilotage("data", "make", world, *asked)
+    assert answer.status == 0, answer.err
+    found = dataset.load("classes/logged-v0")
+    assert found.about.provenance["policies"]["expert"]["recipe"]["name"] == "ppo"
+    made = registry.resolve(world).build()
+    dataset.check_fits(found.record, "it", made)
+    assert set(found.record["action"].tolist()) == set(range(made.action.n))
+    made.close()
+
+
 def test_a_medium_policy_is_the_expert_half_way(pilotage: Callable) -> None:
     about = made(pilotage, "--quality", "medium", "--steps", "200")
     steps = {name: one["recipe"]["steps"] for name, one in about.provenance["policies"].items()}
@@ -101,7 +116,9 @@ def test_a_script_is_logged_as_it_is_and_with_noise(pilotage: Callable) -> None:
 def test_a_run_learns_from_a_data_set_and_says_its_score(pilotage: Callable) -> None:
     about = made(pilotage, "--quality", "random", "--steps", "400")
     small = ("--set", "store.batches_per_step=2", "--set", "evaluation.tasks=2", "--steps", "2")
-    assert pilotage("train", "bc", "--data", about.name, *small, "--out", "run").status == 0
+    trained = pilotage("train", "bc", "--data", about.name, *small, "--out", "run")
+    assert trained.status == 0
+    assert re.search(r"; score −?\d+\.\d; see run", trained.out)
     assert "score " in pilotage("eval", "run", "--tasks", "2").out
     found = json.loads(pilotage("eval", "run", "--tasks", "2", "--json").out)
     assert found["eval/score"] == pytest.approx(about.score(found["eval/return"]))
@@ -179,6 +196,21 @@ def refused(pilotage: Callable, *arguments: str) -> str:
     return answer.err
 
 
+def test_a_set_that_cannot_be_written_to_its_end_is_not_there(
+    pilotage: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path, record: object, metadata: object) -> None:
+        (folder / hdf5.FILE).write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr(hdf5, "write", full)
+    answer = brought_in(pilotage, flat_file(tmp_path / "a.hdf5"))
+    assert (answer.status, answer.err.count("\n")) == (1, 1)
+    assert "No space left on device" in answer.err
+    assert dataset.names() == []
+    assert not [path for path in (tmp_path / "cache" / "datasets").rglob("*") if path.is_file()]
+
+
 def test_what_is_asked_of_a_data_set_that_is_not_there_or_was_altered(pilotage: Callable, tmp_path: Path) -> None:
     assert brought_in(pilotage, flat_file(tmp_path / "a.hdf5")).status == 0
     train = ("train", "bc", "--data")
@@ -231,3 +263,15 @@ def test_an_order_that_cannot_be_filled_is_one_line_before_anything_is_trained(
 ) -> None:
     assert line in refused(pilotage, "data", "make", *arguments)
     assert not (tmp_path / "cache").exists()
+
+
+def test_play_is_logged_where_there_is_somebody_to_play(pilotage: Callable) -> None:
+    answer = pilotage("data", "make", "pointmaze:UMaze", "--quality", "play", "--steps", "300")
+    assert answer.status == 0, answer.err
+    found = dataset.load("umaze/play-v0")
+    assert found.about.world == "pointmaze:UMaze"
+    assert (found.about.random_return, found.about.expert_return) == (None, None)
+    assert set(found.record.lengths.tolist()) == {200}  # no goal ends it
+    assert found.about.provenance["world"]["maze"] == "UMaze"
+    refused = pilotage("data", "make", WORLD, "--quality", "play", "--steps", "300")
+    assert (refused.status, "has nobody who plays in it" in refused.err) == (2, True)

@@ -173,7 +173,7 @@ def look_up(code: str) -> None:
 
 
 # between them they have every path that documents name
-USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo")
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo")
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
@@ -201,7 +201,8 @@ def names_of(piece: str) -> set[str]:
 @cache
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
-              "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits"]  # fmt: skip
+              "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits",
+              "pointmaze:PointMazeWorld", "preferences:PreferenceFile"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 

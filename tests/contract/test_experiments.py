@@ -15,7 +15,7 @@ from pilotage.run.results import RunResult
 
 ROOT = Path(__file__).parents[2]
 NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in p.read_text("utf-8")]
-CANDIDATES = ("nft", "lite-ppo", "mdpo", "mdpo-off", "ppo of ours", "a2pr")
+CANDIDATES = {"nft", "lite-ppo", "mdpo", "mdpo-off", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
 SPREAD = (-0.4, -0.2, 0.0, 0.2, 0.4)
 
 
@@ -90,6 +90,75 @@ def test_the_criterion_of_mdpo(experiment, mdpo, single, wide, said):
     assert word(experiment("mdpo"), labels, wide, "eval/return") == said
 
 
+def measured(label, starts, ends, **metrics):
+    """Runs with a metric that stays where it is and measures beside it, from `starts` to `ends` by name."""
+    found = []
+    for seed, luck in enumerate(SPREAD):
+        first, last = ({"step": step, "kind": "eval", **metrics} for step in (0, 9))
+        first |= starts
+        last |= {name: value + 0.01 * luck for name, value in ends.items()}
+        found.append(RunResult(Path(), label, seed, next(iter(metrics)), [first, last], {}, {}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("inpo", "ipo", "dpo", "fixed", "said"),
+    [
+        (0.05, 0.2, 1.0, 0.1, "reproduced"),
+        (0.20, 0.3, 1.0, 0.3, "not reproduced"),  # its gap rose
+        (0.08, 0.2, 1.0, 0.07, "not reproduced"),  # DPO held to the start does better
+        (0.12, 0.2, 1.0, 0.3, "inconclusive"),  # as far as at its start
+    ],
+)
+def test_the_criterion_of_inpo(experiment, inpo, ipo, dpo, fixed, said):
+    made = experiment("inpo").EXPERIMENT
+    ends = {"inpo": inpo, "iterated-ipo": ipo, "iterated-dpo": dpo, "iterated-dpo-start": fixed}
+    start = {"game/gap": 0.12, "game/worst_win": 0.3}
+    runs = {arm: measured(arm, start, {"game/gap": end, "game/worst_win": 0.3}, **{"eval/return": 0.5})
+            for arm, end in ends.items()}  # fmt: skip
+    runs["iterated-ipo"] = runs["iterated-ipo"][::-1]  # pairs are made by seed, whatever the order
+    assert made.judge(runs, {}).word == said
+
+
+@pytest.mark.parametrize(
+    ("dpo", "rpo", "accuracy", "wide", "said"),
+    [
+        (-5.0, -3.0, 0.30, 0.01, "reproduced"),
+        (-1.0, -0.5, 0.30, 0.01, "not reproduced"),  # DPO does not over-optimise
+        (-5.0, -6.0, 0.30, 0.01, "not reproduced"),
+        (-5.0, -3.0, 0.20, 0.01, "not reproduced"),  # no better for it
+        (-5.0, -3.0, 0.26, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_rpo(experiment, dpo, rpo, accuracy, wide, said):
+    made = experiment("rpo").EXPERIMENT
+    chosen = {"dpo": dpo, "rpo": rpo, "rpo-average": rpo}
+    runs = {}
+    for arm, end in chosen.items():
+        # the accuracies of both sides spread apart, so that their difference has an interval
+        side = measured(arm, {"pairs/chosen_logp": -2.0}, {"pairs/chosen_logp": end}, **{"eval/accuracy": 0.3})
+        for run, luck in zip(side, SPREAD if arm == "dpo" else SPREAD[::-1], strict=True):
+            run.records[1]["eval/accuracy"] = (0.25 if arm == "dpo" else accuracy) + wide * luck
+            runs.setdefault(arm, []).append(run)
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    assert made.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("ours", "ddpo", "reinforce", "wide", "said"),
+    [
+        (0.9, 0.5, 0.4, 0.01, "reproduced"),
+        (0.9, 0.95, 0.4, 0.01, "not reproduced"),  # below DDPO
+        (0.3, 0.2, 0.4, 0.01, "not reproduced"),  # below REINFORCE
+        (0.5, 0.48, 0.3, 0.10, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_loop(experiment, ours, ddpo, reinforce, wide, said):
+    centres = {"loop-4": ours, "loop-2": 0.6, "ddpo": ddpo, "rloo-4": 0.5, "reinforce": reinforce}
+    labels = {f"{label}-on-{task}": at for task in ("size", "class") for label, at in centres.items()}
+    assert word(experiment("loop"), labels, wide, "eval/return") == said
+
+
 @pytest.mark.parametrize(
     ("ours", "wide", "said"),
     [(1000, 10, "reproduced"), (960, 10, "reproduced"), (800, 10, "not reproduced"), (900, 500, "inconclusive")],
@@ -137,6 +206,35 @@ def test_the_criterion_of_a2pr(experiment, a2pr, projected, wide, said):
     judged = made.judge(runs, found)
     assert judged.word == said
     assert f"projected {projected:.2f}, not cloned 0.20" in judged.because
+
+
+@pytest.mark.parametrize(
+    ("gcbc", "ddpm", "wide", "said"),
+    [
+        (0.40, 0.60, 0.01, "reproduced"),
+        (0.59, 0.60, 0.01, "reproduced"),  # better is enough
+        (0.62, 0.60, 0.01, "not reproduced"),  # 10 points over cloning are excluded
+        (0.40, 0.75, 0.01, "not reproduced"),  # 50 steps are more than 10 points better
+        (0.40, 0.65, 0.20, "inconclusive"),
+        (0.58, 0.60, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_beso(experiment, gcbc, ddpm, wide, said):
+    assert word(experiment("beso"), {"beso": 0.6, "gcbc": gcbc, "ddpm-50": ddpm}, wide, "eval/success") == said
+
+
+@pytest.mark.parametrize(
+    ("td3_bc", "iql", "wide", "said"),
+    [
+        (300, 200, 10, "reproduced"),
+        (300, 590, 900, "inconclusive"),
+        (590, 200, 100, "inconclusive"),  # under TD3+BC neither above 0 nor below 5 %
+        (300, 610, 10, "not reproduced"),  # under IQL an effect of 5 % is excluded
+    ],
+)
+def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, said):
+    centres = {"td3-bc-aw": 600, "iql-aw": 600, "td3-bc": td3_bc, "iql": iql, "iql-rw": 600, "iql-top": 500}
+    assert word(experiment("trajectory_weighting"), centres, wide, "eval/return") == said
 
 
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])

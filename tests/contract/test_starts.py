@@ -155,7 +155,7 @@ def test_a_record_holds_the_best_of_what_the_final_policy_played():
     assert float(half.returns.min()) >= sorted(everything.returns.tolist())[5]
     assert len(set(everything["task"].tolist())) > 1
     again = record(cloning(**{"rollout.episodes": 10, "rollout.keep": 1.0}))
-    assert differing(starts.vars_of(everything), starts.vars_of(again)) == []
+    assert differing(everything.tree(), again.tree()) == []
 
 
 def test_the_best_by_hand():

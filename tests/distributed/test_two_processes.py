@@ -15,7 +15,7 @@ from pilotage.engines.processes import VARIABLES, Processes
 
 WORKER = Path(__file__).with_name("worker.py")
 # mean and deviation of the batch; those of all steps so far; a critic, and advantages standardised over the batch
-SAME = ["language", "running", "control"]
+SAME = ["language", "running", "control", "pairs"]
 UNEQUAL = ["minibatches", "starved"]
 
 
@@ -30,7 +30,7 @@ def found(tmp_path_factory):
     """`found(case, size)`: what each process of that size found; all were run side by side, once."""
     folder = tmp_path_factory.mktemp("processes")
     plain = {k: v for k, v in os.environ.items() if k not in VARIABLES}
-    plain["PYTHONPATH"] = str(WORKER.parent.parent)
+    plain["PYTHONPATH"] = os.pathsep.join([str(WORKER.parent.parent), os.environ.get("PYTHONPATH", "")])
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = [sys.executable, str(WORKER), str(folder), *SAME]
     jobs = [(command, plain)]

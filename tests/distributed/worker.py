@@ -31,6 +31,8 @@ def case(name: str):
         return text_recipe("lite-ppo", settings={**SGD, "prompts_per_step": 6}), 2
     if name == "running":
         return text_recipe("grpo", settings={**SGD, "advantage.mean": "running", "advantage.std": "running"}), 2
+    if name == "pairs":
+        return text_recipe("inpo", settings={**SGD, "prompts_per_step": 6, "terms.policy.epochs": 1}), 2
     if name in ("minibatches", "starved", "sick"):
         return text_recipe("grpo", settings={**SGD, "terms.policy.minibatches": 3}), 2
     return control_recipe("ppo", "gym:Pendulum-v1", settings={**SGD, "terms.policy.epochs": 1, "rollout.lanes": 4}), 2

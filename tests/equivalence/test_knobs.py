@@ -18,6 +18,11 @@ WORLDS = {
     "control": lambda name, **more: control_recipe(name, "toy_worlds:Line", **more),
 }
 
+# the same of methods for worlds of texts only
+OFF_TEXTS = [
+    ("rpo", "dpo", {f"{POLICY}.loss.eta": 0.0}),
+    ("inpo", "iterated-ipo", {f"{POLICY}.loss.tau": 0.0}),
+]
 # method, its baseline, what turns its knobs off
 OFF = [
     ("lite-ppo", "grpo", {"credit.advantage.std": "group", f"{POLICY}.reduction": "sequence"}),
@@ -39,8 +44,10 @@ def ends(recipe: Recipe, folder: Any) -> dict[str, Any]:
     return {name: parts[name] for name in ("policy", "learner", "sampler", "rollout", "world")}
 
 
-@pytest.mark.parametrize("kind", WORLDS)
-@pytest.mark.parametrize(("name", "baseline", "off"), OFF, ids=[name for name, *_ in OFF])
+@pytest.mark.parametrize(
+    ("name", "baseline", "off", "kind"),
+    [(*one, kind) for one in OFF for kind in WORLDS] + [(*one, "text") for one in OFF_TEXTS],
+)
 def test_off_is_the_baseline(name, baseline, off, kind, tmp_path):
     make = WORLDS[kind]
     method, base = make(name), make(baseline)
@@ -76,7 +83,17 @@ def test_the_chain_of_credit_keeps_its_order():
     assert list(text_recipe("mdpo").credit)[:3] == list(text_recipe("ppo").credit)
 
 
-@pytest.mark.parametrize(("name", "baseline", "off"), OFF, ids=[name for name, *_ in OFF])
+@pytest.mark.parametrize("end", [0.0, 0.3])
+def test_inpo_at_either_end_is_ipo_against_one_of_its_anchors(end, tmp_path):
+    inpo = text_recipe("inpo", settings={f"{POLICY}.loss.tau": end})
+    weights = {f"{POLICY}.loss.reference": end / 0.3, f"{POLICY}.loss.previous": 1 - end / 0.3}
+    one, other = (
+        ends(r, tmp_path / str(i)) for i, r in enumerate((inpo, text_recipe("iterated-ipo").vary("test", weights)))
+    )
+    assert differing(one, other) == []
+
+
+@pytest.mark.parametrize(("name", "baseline", "off"), OFF + OFF_TEXTS, ids=[name for name, *_ in OFF + OFF_TEXTS])
 def test_a_method_differs_from_its_baseline_in_its_knobs_only(name, baseline, off):
     paths = {path for path, *_ in difference(text_recipe(name), text_recipe(baseline))}
     extra = {

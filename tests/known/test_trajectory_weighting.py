@@ -182,7 +182,7 @@ def test_the_best_tenth_is_a_setting_away():
     assert recipe.credit["draw_weight"] == Piece(asked)
 
 
-@pytest.mark.parametrize("other", ["td3-bc", "iql", "cql"])
+@pytest.mark.parametrize("other", ["td3-bc", "iql", "cql", "a2pr"])
 def test_it_stacks_on_every_offline_method(other):
     stack, plain = logged_recipe(f"trajectory-weighting+{other}"), logged_recipe(other)
     assert stack.terms == plain.terms

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pilotage.data.dataset import About
     from pilotage.run.progress import Progress
 
-QUALITIES = "random, medium, expert, mixed:0.1 (the expert's share), scripted, scripted:0.1 (its noise)"
+QUALITIES = "random, medium, expert, mixed:0.1 (the expert's share), scripted, scripted:0.1 (its noise), play"
 
 
 @click.group()
@@ -34,7 +34,7 @@ def data() -> None:
     "--quality",
     required=True,
     metavar="Q",
-    help="random, medium, expert, mixed:0.1 (the expert's share), scripted, scripted:0.1 (its noise).",
+    help="random, medium, expert, mixed:0.1 (the expert's share), scripted, scripted:0.1 (its noise), play.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=100_000, metavar="N", help="Decisions.  [default: 100000]")
 @click.option("--out", metavar="NAME", help="Name, such as hopper/mixed-v0.  [default: by world and quality]")
@@ -154,17 +154,14 @@ def describe(name: str, as_json: bool) -> None:
     Example:  pilotage data describe halfcheetah/mixed-v0
     """
     from pilotage.data import dataset
-    from pilotage.data.offline import Offline
 
     whole = dataset.load(name)
-    store = Offline()
-    store.fill(whole.record)
     returns, lengths = whole.record.returns.double(), whole.record.lengths
     numbers = {
         "return_mean": float(returns.mean()),
         "return_least": float(returns.min()),
         "return_most": float(returns.max()),
-        "positive_variance": store.facts()["data/positive_variance"],
+        "positive_variance": dataset.positive_variance(returns),
         "length_least": int(lengths.min()),
         "length_most": int(lengths.max()),
         "terminated": float(whole.record["terminated"].float().mean()),

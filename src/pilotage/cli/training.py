@@ -49,8 +49,11 @@ def train(
     refuse_used(folder)
     from pilotage import api
     from pilotage.run import loop
+    from pilotage.run.assemble import assemble
 
     recipe = api.recipe(name, asked.world, asked.policy, seed=asked.seed, steps=asked.steps, settings=asked.settings)
+    if recipe.start is not None or recipe.data is not None:
+        assemble(recipe).world.close()  # what does not fit is said before minutes go into a start
     _run(recipe, folder, threads, lambda watch: loop.train(recipe, folder, watch=watch))
 
 
@@ -137,9 +140,12 @@ def ending(folder: Path) -> str:
     """How a run ended, in one line."""
     from pilotage.run.results import read_run
     from pilotage.run.verdict import rise_sentence, side
+    from pilotage.run.wording import minus
 
     run = read_run(folder)
-    return f"{rise_sentence(side(run.name, [run]), run.metric)}; see {folder}"
+    scores = [record["eval/score"] for record in run.records if "eval/score" in record]
+    score = f"; score {minus(f'{scores[-1]:.1f}')}" if scores else ""
+    return f"{rise_sentence(side(run.name, [run]), run.metric)}{score}; see {folder}"
 
 
 def unused(folder: Path) -> Path:

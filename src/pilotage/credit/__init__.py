@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pilotage.credit import groups as groups
     from pilotage.credit import noised as noised
     from pilotage.credit import plans as plans
+    from pilotage.credit import preference as preference
     from pilotage.credit import reference as reference
     from pilotage.credit import regret as regret
     from pilotage.credit import returns as returns

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,6 +125,12 @@ class Batch:
             {name: values[index] for name, values in self.episode.items()},
             {name: [values[i] for i in chosen] for name, values in self.notes.items()},
         )
+
+    def tree(self) -> dict[str, Any]:
+        """The record as a state tree, from which `Batch(**tree)` makes it again."""
+        notes = {name: list(values) for name, values in self.notes.items()}
+        tensors = {"columns": dict(self.columns), "episode": dict(self.episode)}
+        return {"offsets": self.offsets, **tensors, "notes": notes}
 
     def groups(self) -> Iterator[tuple[int, Batch]]:
         """Each group's id and its episodes."""

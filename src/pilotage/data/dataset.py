@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -195,14 +196,21 @@ def check_fits(record: Batch, name: str, world: Any) -> None:
     """Raises UsageError where observations or actions are not those of a world's spaces."""
     for what in ("observation", "action"):
         space, held = getattr(world, what), record[what]
-        shape, fractions = tuple(held.shape[1:]), held.is_floating_point()
-        if tuple(getattr(space, "shape", None) or ()) != shape or hasattr(space, "n") == fractions:
+        shape, wanted = tuple(held.shape[1:]), np.issubdtype(getattr(space, "dtype", None), np.floating)
+        if tuple(getattr(space, "shape", None) or ()) != shape or wanted != held.is_floating_point():
             kind = f"{str(held.dtype).removeprefix('torch.')} of shape {shape}"
             raise UsageError(f"{name} does not fit the world: it has {what}s {kind}, the world {_said(space)}")
 
 
 def _said(space: Any) -> str:
     return f"{space.dtype} of shape {tuple(space.shape)}" if hasattr(space, "low") else str(space)
+
+
+def positive_variance(returns: Tensor) -> float:
+    """E[max(G - E G, 0)²] of returns [E], the positive-sided variance: how far the good episodes lie above the mean.
+    Hong et al. 2023, section 3."""
+    above = (returns.double() - returns.double().mean()).clamp(min=0)
+    return float(above.square().mean())
 
 
 def digest_of(record: Batch) -> str:

@@ -36,6 +36,7 @@ class Offline:
         self.decisions_per_batch, self.batches_per_step = decisions_per_batch, batches_per_step
         self.record: Batch | None = None
         self.weighted: Weighted | None = None
+        self.spread: float | None = None
 
     def open(self, world: Any) -> Batch:
         """Reads the data, for the credit chain to go over before `fill`. Raises UsageError for data that are not those
@@ -46,6 +47,7 @@ class Offline:
                 f"the recipe was made for data of digest {self.digest}; {found.about.name} now has {found.about.digest}"
             )
         dataset.check_fits(found.record, found.about.name, world)
+        self.spread = dataset.positive_variance(found.record.returns)  # before a link scales rewards
         return found.record
 
     def fill(self, record: Batch) -> None:
@@ -61,15 +63,15 @@ class Offline:
                 self.weighted = weighted
 
     def facts(self) -> dict[str, float]:
-        """What a run logs of its data: the positive-sided variance of returns, and how many decisions the draws are
-        worth, 1 / Σ p²."""
+        """What a run logs of its data: the positive-sided variance of returns (as on disk, where they were read), and
+        how many decisions the draws are worth, 1 / Σ p²."""
         record = self._filled()
-        above = (record.returns.double() - record.returns.double().mean()).clamp(min=0)
+        spread = dataset.positive_variance(record.returns) if self.spread is None else self.spread
         worth = float(record.decisions)
         if self.weighted is not None:
             p = record["draw_weight"].double() / self.weighted.total
             worth = float(1 / p.square().sum())
-        return {"data/positive_variance": float(above.square().mean()), "data/effective_decisions": worth}
+        return {"data/positive_variance": spread, "data/effective_decisions": worth}
 
     def _filled(self) -> Batch:
         if self.record is None:

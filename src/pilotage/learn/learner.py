@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,9 @@ from pilotage.losses.terms import Terms
 from pilotage.policies.base import Minibatch, Policy, parameters_under, rows_of
 
 GIVEN = frozenset({"rows", "progress", "targets"})  # what a loss may ask for besides quantities of the policy
+
+
+START_TOLERANCE = 1e-2  # nats over two answers: rounding of the sampler's cache, not of another tokenisation
 
 
 class RunStopped(Exception):
@@ -118,13 +122,16 @@ class Learner:
         """
         tally = Tally()
         usable = batch.select(batch.valid) if "valid" in batch and not bool(batch.valid.all()) else batch
-        everything = rows_of(usable, self.policy.needs_past)
         self.batches += 1
         due = [active for active in self.terms if self.batches % active.term.every == 0]
-        steps = sum(self._run(active, everything, step, progress, tally) for active in due)
+        rows = {unit: self._rows(usable, unit) for unit in {active.term.unit for active in due}}
+        steps = sum(self._run(active, rows[active.term.unit], step, progress, tally) for active in due)
         for follower in self.followers.values():
             follower.follow(self.batches)
         return {**tally.means(), "optimiser_steps": float(steps)}
+
+    def _rows(self, batch: Batch, unit: str) -> Minibatch:
+        return rows_of(batch, self.policy.needs_past, whole_groups=unit == "group")
 
     def _run(self, active: ActiveTerm, everything: Minibatch, step: int, progress: float, tally: Tally) -> int:
         for group in active.optimiser.param_groups:
@@ -150,6 +157,9 @@ class Learner:
             return
         # every process takes `count` steps, if need be some without data: the others wait for its gradients
         generator = self.streams.generator(f"minibatches/{active.name}", step, epoch)
+        if everything.whole_groups and everything.episodes is not None:
+            yield from self._groups(everything.episodes, count, generator)
+            return
         if everything.episodes is not None:
             order = torch.from_numpy(generator.permutation(len(everything.episodes)))
             for part in order.tensor_split(count):
@@ -161,6 +171,15 @@ class Learner:
         columns = (everything.columns[name][shuffled].tensor_split(count) for name in names)
         for owner, *cut in zip(everything.owner[shuffled].tensor_split(count), *columns, strict=True):
             yield Minibatch(dict(zip(names, cut, strict=True)), owner, torch.arange(len(owner)))
+
+    def _groups(self, batch: Batch, count: int, generator: np.random.Generator) -> Iterator[Minibatch]:
+        """So many minibatches of whole groups, whose members stand side by side in the batch."""
+        _, sizes = torch.unique_consecutive(batch["group"], return_counts=True)
+        members = torch.split(torch.arange(len(batch)), sizes.tolist())
+        order = torch.from_numpy(generator.permutation(len(members)))
+        for part in order.tensor_split(count):
+            chosen = [members[i] for i in part.tolist()]
+            yield self._rows(batch.select(torch.cat(chosen) if chosen else part), "group")
 
     def _over_ranks(self, number: float) -> float:
         if type(self.ranks) is Ranks:
@@ -193,7 +212,7 @@ class Learner:
         total = 0.0
         for part in self.policy.split(heard) if heard is not None else ():
             quantities = self.policy.quantities(part, active.asks)
-            loss = self._loss(active, part, quantities, weights, progress, tally, report)
+            loss = self._loss(active, part, quantities, weights, progress, tally, report, first and step == 0)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             if first and "logp" in quantities and "behaviour_logp" in part:
@@ -219,12 +238,15 @@ class Learner:
         progress: float,
         tally: Tally,
         report: bool,
+        fresh: bool,
     ) -> Tensor:
         """The term's weighted sum over one micro-batch."""
         total: Tensor | None = None
         here = {reduction: whole[part.index] for reduction, whole in weights.items()}
         for key, objective, function in active.losses:
             terms: Terms = function(rows=part, progress=progress, targets=self.targets, **quantities)
+            if fresh and terms.zero_at_start is not None:
+                _check_start(active.name, key, terms.zero_at_start)
             value = torch.dot(terms.loss, here[objective.reduction].to(terms.loss.dtype))
             weighted = value if objective.weight == 1 else objective.weight * value
             total = weighted if total is None else total + weighted
@@ -266,9 +288,19 @@ def _audible(minibatch: Minibatch, column: str | None) -> Minibatch | None:
         return minibatch
     if not bool(loud.any()):
         return None
-    kept = rows_of(episodes.select(loud), needs_past=True)
+    kept = rows_of(episodes.select(loud), needs_past=True, whole_groups=minibatch.whole_groups)
     rows = loud[episodes.owner[episodes.sampled]].nonzero().squeeze(-1)
     return replace(kept, index=rows)
+
+
+def _check_start(term: str, objective: str, found: Tensor) -> None:
+    """Raises RunStopped unless what has to be 0 before the first update of a run is."""
+    largest = float(found.detach().abs().max()) if len(found) else 0.0
+    if not largest <= START_TOLERANCE:
+        raise RunStopped(
+            f"{term}.{objective} should be at its start, where the policy is its own reference, and is off by "
+            f"{largest:.3g} nats before the first update: the two do not score the same tokens"
+        )
 
 
 def _mismatch(tally: Tally, sampler: Tensor, trainer: Tensor) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pilotage.losses import denoise as denoise
     from pilotage.losses import imitation as imitation
     from pilotage.losses import policy as policy
+    from pilotage.losses import preference as preference
     from pilotage.losses import projection as projection
     from pilotage.losses import reduce as reduce
     from pilotage.losses import regularise as regularise

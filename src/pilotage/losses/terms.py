@@ -14,10 +14,15 @@ Function = TypeVar("Function", bound=Callable[..., "Terms"])
 
 @dataclass(frozen=True)
 class Terms:
-    """Per-decision losses [S], and diagnostics [S] by name, worked out only where they are logged."""
+    """Per-decision losses [S], and diagnostics [S] by name, worked out only where they are logged.
+
+    zero_at_start: what has to be 0 before the first update of a run, where the policy, its reference and the sampler
+    are one; the learner stops the run if it is not.
+    """
 
     loss: Tensor
     diagnostics: Diagnostics = dict
+    zero_at_start: Tensor | None = None
 
 
 def silent_where_zero(column: str) -> Callable[[Function], Function]:

@@ -52,12 +52,15 @@ def rate_of(policy: Piece, name: str) -> float:
 
 def speaks(recipe: Recipe) -> bool:
     """Whether the recipe's world is one of texts."""
-    return recipe.rollout.target is rollouts.messages.Messages
+    return isinstance(target := recipe.rollout.target, type) and issubclass(target, rollouts.messages.Messages)
 
 
 def plays(recipe: Recipe) -> bool:
-    """Whether the recipe's decisions are its policy's own, in whole episodes."""
-    return recipe.rollout.target in (rollouts.messages.Messages, rollouts.episodes.Episodes)
+    """Whether the recipe goes on from what its policy does already: with its own whole episodes, or with pairs of
+    answers that it is to choose between."""
+    target = recipe.rollout.target
+    going_on = (rollouts.messages.Messages, rollouts.episodes.Episodes, rollouts.pairs.Given)
+    return isinstance(target, type) and issubclass(target, going_on)
 
 
 def critics_then_actor(

@@ -21,12 +21,14 @@ class Minibatch:
     columns: each [S, …], in the order of the episodes' decisions. owner: [S] episode number, counted over the batch.
     index: [S] position of each row within the optimiser step it belongs to, so that weights can be looked up.
     episodes: the ragged record, for policies whose scores need each decision's past (`Policy.needs_past`).
+    whole_groups: no part of it may cut a group; members of one stand side by side in `episodes`.
     """
 
     columns: dict[str, Tensor]
     owner: Tensor
     index: Tensor
     episodes: Batch | None = None
+    whole_groups: bool = False
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -52,14 +54,23 @@ class Minibatch:
         return totals.index_add(0, episode, values)[episode]
 
 
-def rows_of(batch: Batch, needs_past: bool) -> Minibatch:
-    """All sampled decisions of a batch as one minibatch; with the episodes where scores need the past."""
+def rows_of(batch: Batch, needs_past: bool, whole_groups: bool = False) -> Minibatch:
+    """All sampled decisions of a batch as one minibatch; with the episodes where scores need the past, and with members
+    of a group side by side where groups are to stay whole."""
+    if whole_groups:
+        _, group = torch.unique(batch["group"], return_inverse=True)
+        order = group.argsort(stable=True)
+        batch = batch if bool((order.diff() == 1).all()) else batch.select(order)
     if "sampled" not in batch.columns:
-        return Minibatch(dict(batch.columns), batch.owner, torch.arange(batch.decisions), batch if needs_past else None)
+        every = torch.arange(batch.decisions)
+        return Minibatch(
+            dict(batch.columns), batch.owner, every, batch if needs_past or whole_groups else None, whole_groups
+        )
     chosen = batch.sampled.nonzero().squeeze(-1)
     whole = len(chosen) == batch.decisions
     columns = {name: column if whole else column[chosen] for name, column in batch.columns.items()}
-    return Minibatch(columns, batch.owner[chosen], torch.arange(len(chosen)), batch if needs_past else None)
+    episodes = batch if needs_past or whole_groups else None
+    return Minibatch(columns, batch.owner[chosen], torch.arange(len(chosen)), episodes, whole_groups)
 
 
 class Policy(nn.Module, ABC):

@@ -189,14 +189,16 @@ class LanguageModel(SpeakingPolicy):
         """Parts of successive episodes, of at most `tokens_per_microbatch` tokens (or one episode).
 
         Episodes without a sampled token are in no part. The order is kept so that groups stay together: episodes of one
-        part share their prompt's work.
+        part share their prompt's work. Where groups are to stay whole, a part is cut between groups only.
         """
         batch = minibatch.episodes
         if batch is None:
             raise ValueError("a language policy scores whole episodes: the minibatch has none")
         rows_of = batch.total(batch.sampled.long())
         ends = rows_of.cumsum(0)
-        for chosen in runs(batch.lengths, (rows_of > 0).nonzero().squeeze(-1), self.tokens_per_microbatch):
+        heard = (rows_of > 0).nonzero().squeeze(-1)
+        together = batch["group"] if minibatch.whole_groups else torch.arange(len(batch))
+        for chosen in runs(batch.lengths, heard, self.tokens_per_microbatch, together):
             # episodes left out have no rows, so the rows of a run are a run too
             rows = slice(int(ends[chosen[0]] - rows_of[chosen[0]]), int(ends[chosen[-1]]))
             yield Minibatch(
@@ -204,13 +206,15 @@ class LanguageModel(SpeakingPolicy):
                 minibatch.owner[rows],
                 minibatch.index[rows],
                 batch.select(chosen),
+                minibatch.whole_groups,
             )
 
     @torch.no_grad()
     def final_values(self, batch: Batch) -> Tensor:
         """[E] the critic's value after each episode's last token."""
         values = torch.zeros(len(batch))
-        for chosen in runs(batch.lengths, torch.arange(len(batch)), self.tokens_per_microbatch):
+        every = torch.arange(len(batch))
+        for chosen in runs(batch.lengths, every, self.tokens_per_microbatch, every):
             part = batch.select(chosen)
             values[chosen] = self._values(pack(part, part.offsets[1:] - 1))
         return values
@@ -243,14 +247,17 @@ class LanguageModel(SpeakingPolicy):
         self.tokenizer.to_folder(folder)
 
 
-def runs(lengths: Tensor, chosen: Tensor, most: int) -> Iterator[Tensor]:
-    """The chosen episodes in order, cut into runs of at most `most` tokens (or of one episode)."""
-    start, total = 0, 0
-    for i, length in enumerate(lengths[chosen].tolist()):
-        if total + length > most and i > start:
-            yield chosen[start:i]
-            start, total = i, 0
-        total += length
+def runs(lengths: Tensor, chosen: Tensor, most: int, together: Tensor) -> Iterator[Tensor]:
+    """The chosen episodes in order, cut into runs of at most `most` tokens, or of one block: successive episodes with
+    equal entries of `together` [E] are never parted."""
+    _, sizes = torch.unique_consecutive(together[chosen], return_counts=True)
+    start, end, total = 0, 0, 0
+    for block in torch.split(lengths[chosen], sizes.tolist()):
+        length = int(block.sum())
+        if total + length > most and end > start:
+            yield chosen[start:end]
+            start, total = end, 0
+        end, total = end + len(block), total + length
     if start < len(chosen):
         yield chosen[start:]
 

@@ -204,18 +204,26 @@ class Planner(ActingPolicy):
         """As ActingPolicy; `greedy` changes nothing, since a plan is a sample. Log-probs are 0: there is no density."""
         held, rows = self._memory, torch.tensor(list(lanes))
         observed = torch.as_tensor(observation).float().reshape(len(rows), 1, -1)
-        begun = held["begun"][rows]
-        rolled = torch.cat([held["seen"][rows, 1:], observed], dim=1)
-        seen = torch.where(begun.reshape(-1, 1, 1), rolled, observed.expand_as(rolled))
-        held["seen"][rows] = seen
-        age = held["age"][rows]
+        begun, age = held["begun"].index_select(0, rows), held["age"].index_select(0, rows)
+        seen = torch.cat([held["seen"].index_select(0, rows)[:, 1:], observed], dim=1)
+        if not bool(begun.all()):
+            seen = torch.where(begun.reshape(-1, 1, 1), seen, observed.expand_as(seen))
+        held["seen"].index_copy_(0, rows, seen)
         due = ~begun | (age >= self.execute)
-        if bool(due.any()):
+        if bool(due.all()):  # as most often: no row is picked out, which takes longer than a small network
+            held["plan"].index_copy_(0, rows, self.plan(seen, noise, rows))
+            age = torch.zeros_like(age)
+        elif bool(due.any()):
             held["plan"][rows[due]] = self.plan(seen[due], noise[due], rows[due])
             age = torch.where(due, torch.zeros_like(age), age)
-        held["begun"][rows], held["age"][rows] = True, age + 1
+        held["begun"].index_fill_(0, rows, True)
+        held["age"].index_copy_(0, rows, age + 1)
         chosen = held["plan"][rows, self.span.now + age]
-        return self.to_world(chosen.clamp(-1, 1)), torch.zeros(len(rows))
+        return self.to_world(self.executed(chosen)), torch.zeros(len(rows))
+
+    def executed(self, unit: Tensor) -> Tensor:
+        """[n, A] what is done where a plan says `unit`: that, within the bounds."""
+        return unit.clamp(-1, 1)
 
     def observe(self, observations: Tensor) -> None:
         self.normaliser.observe(observations.reshape(len(observations), -1).float())

@@ -44,6 +44,12 @@ KINDS = (
         "ddpm-planner",
     ),
     Kind(
+        "realtime-planner",
+        "pilotage.policies.realtime:RealTimePlanner",
+        "as ddpm-planner, each plan begun with the one before it",
+        "realtime-planner",
+    ),
+    Kind(
         "edm-planner",
         "pilotage.policies.plans:SigmaPlanner",
         "a plan denoised over continuous levels, preconditioned as EDM",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from pilotage.data.batch import Batch, Stop, from_episodes
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
+from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout
 from pilotage.worlds.base import World
@@ -30,21 +33,27 @@ class Demonstrations(Rollout):
             raise TypeError("demonstrations need a policy that speaks and a world that shows how")
         tasks = [next_task() for _ in range(prompts)]
         answers = [world.demonstrate(task, streams.generator("demonstrate", step, i)) for i, task in enumerate(tasks)]
-        asked = [policy.encode(task.prompt, prompt=True) for task in tasks]
-        said = [[*policy.encode(answer, prompt=False), policy.end_token] for answer in answers]
-        count = len(tasks)
-        return from_episodes(
-            {
-                "action": [torch.tensor(a + b) for a, b in zip(asked, said, strict=True)],
-                "sampled": [torch.tensor([False] * len(a) + [True] * len(b)) for a, b in zip(asked, said, strict=True)],
-            },
-            {
-                "group": torch.arange(count),
-                "task": torch.tensor([task.key for task in tasks]),
-                "terminated": torch.ones(count, dtype=torch.bool),
-                "truncated": torch.zeros(count, dtype=torch.bool),
-                "valid": torch.ones(count, dtype=torch.bool),
-                "stop": torch.full((count,), int(Stop.TERMINATED)),
-            },
-            {"prompt": [task.prompt for task in tasks], "answer": answers, "reason": [""] * count},
-        )
+        return written(policy, tasks, answers)
+
+
+def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[str]) -> Batch:
+    """One episode for each task and its answer, as if the policy had said it, each a group of its own; no rewards and
+    no log-probs."""
+    asked = [policy.encode(task.prompt, prompt=True) for task in tasks]
+    said = [[*policy.encode(answer, prompt=False), policy.end_token] for answer in answers]
+    count = len(tasks)
+    return from_episodes(
+        {
+            "action": [torch.tensor(a + b) for a, b in zip(asked, said, strict=True)],
+            "sampled": [torch.tensor([False] * len(a) + [True] * len(b)) for a, b in zip(asked, said, strict=True)],
+        },
+        {
+            "group": torch.arange(count),
+            "task": torch.tensor([task.key for task in tasks]),
+            "terminated": torch.ones(count, dtype=torch.bool),
+            "truncated": torch.zeros(count, dtype=torch.bool),
+            "valid": torch.ones(count, dtype=torch.bool),
+            "stop": torch.full((count,), int(Stop.TERMINATED)),
+        },
+        {"prompt": [task.prompt for task in tasks], "answer": list(answers), "reason": [""] * count},
+    )

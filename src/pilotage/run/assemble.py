@@ -21,7 +21,8 @@ from pilotage.samplers.uniform import Uniform
 from pilotage.worlds.base import World
 
 KEEPS = ("state_dict", "load_state_dict")
-CREDIT_SEES = ("policy", "progress", "over_ranks", "world")  # what a link of the credit chain may ask for by name
+# what a link of the credit chain may ask for by name
+CREDIT_SEES = ("policy", "progress", "over_ranks", "world", "streams", "step")
 DRAWN_SEES = ("policy", "progress", "targets", "generator", "store")  # and what a link on drawn batches may ask for
 
 
@@ -42,9 +43,14 @@ class Parts:
     ranks: Ranks
     facts: dict[str, float]  # of the data of a store that is full from the start, logged at every step
 
-    def credited(self, batch: Batch, progress: float) -> Batch:
+    def credited(self, batch: Batch, progress: float, step: int = 0) -> Batch:
         """The batch after every link of the credit chain, in order."""
-        return _credited(self.credit, batch, self.policy, progress, self.ranks, self.world)
+        return _credited(self.credit, batch, self.policy, progress, self.ranks, self.world, self.streams, step)
+
+    def told(self) -> dict[str, float]:
+        """What links of the credit chain have to say of the last batch (those with a method `metrics`)."""
+        links = [link.function for link in self.credit.values() if hasattr(link.function, "metrics")]
+        return {name: value for link in links for name, value in link.metrics().items()}
 
     def draw(self, batch: Batch, progress: float, step: int, index: int) -> Batch:
         """A batch of the store after every link on drawn batches; `index` counts the draws of the step."""
@@ -129,7 +135,7 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None, *, fill: bool = True) -
             f"{nearest(recipe.evaluation.policy, recipe.targets)}"
         )
     if fill and hasattr(store, "fill"):
-        record = _credited(credit, store.open(world), policy, 0.0, ranks, world)
+        record = _credited(credit, store.open(world), policy, 0.0, ranks, world, streams, 0)
         store.fill(record)
         facts = store.facts()
         if isinstance(policy, ActingPolicy):
@@ -153,10 +159,12 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None, *, fill: bool = True) -
 
 
 def _credited(
-    chain: Mapping[str, Bound], batch: Batch, policy: Policy, progress: float, ranks: Ranks, world: World
-) -> Batch:
+    chain: Mapping[str, Bound], batch: Batch, policy: Policy, progress: float, ranks: Ranks, world: World,
+    streams: Streams, step: int,
+) -> Batch:  # fmt: skip
+    given = {"policy": policy, "progress": progress, "over_ranks": ranks.sum, "world": world}
     for link in chain.values():
-        batch = link(batch, policy=policy, progress=progress, over_ranks=ranks.sum, world=world)
+        batch = link(batch, streams=streams, step=step, **given)
     return batch
 
 

@@ -22,6 +22,7 @@ from pilotage.run.recipe import Recipe
 from pilotage.run.statistics import cluster_bootstrap
 from pilotage.worlds.base import World
 
+MEASURES_SEE = ("policy", "world", "recipe")  # what a measure may ask for by name
 SHOWN = 16  # transcripts kept per evaluation
 
 
@@ -32,6 +33,9 @@ class Evaluator:
         self.settings = recipe.evaluation
         self.recipe = recipe
         self.world: World | None = None
+        self.measures = {name: piece.bound() for name, piece in recipe.evaluation.measures.items()}
+        for name, measure in self.measures.items():
+            measure.check(f"evaluation.measures.{name}", 0, MEASURES_SEE)
         self.tasks: list[Task] = []
         self.about: dataset.About | None = None
 
@@ -62,6 +66,8 @@ class Evaluator:
             "eval/invalid": 1 - float(batch.valid.float().mean()),
             **{name: _known_mean(values) for name, values in means.items()},
         }
+        for measure in self.measures.values():
+            found |= measure(policy=policy, world=self._world(), recipe=self.recipe)
         return {**found, **self._score(found.get("eval/return"))}, transcripts(batch)
 
     def _score(self, value: float | None) -> dict[str, float]:

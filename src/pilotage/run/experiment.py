@@ -19,6 +19,7 @@ from pilotage.run import compare as runner
 from pilotage.run import provenance, verdict
 from pilotage.run.recipe import Recipe
 from pilotage.run.results import RunResult, read_run
+from pilotage.run.statistics import Interval, mean_interval, paired_difference
 from pilotage.run.wording import plain
 
 RUNS = Path("runs/experiments")
@@ -148,7 +149,36 @@ def _of_run(result: RunResult) -> dict[str, Any]:
     for metric in ("train/entropy", "train/length"):
         if len(series := result.series(metric)[1]):
             found[f"last {metric}"] = float(series[-20:].mean())
+    # what `evaluation.measures` found out
+    measures = {name for record in result.evaluations for name in record if "/" in name and name[:5] != "eval/"}
+    for name in sorted(measures):
+        beside = dataclasses.replace(result, metric=name)
+        found[name] = [
+            [int(step), _rounded(float(value))] for step, value in zip(beside.steps, beside.values, strict=True)
+        ]
     return {key: _rounded(value) for key, value in found.items()}
+
+
+def end(result: RunResult, measure: str) -> float:
+    """What a measure beside the metric (`game/gap`) was at a run's last evaluation."""
+    return dataclasses.replace(result, metric=measure).final
+
+
+def begin(result: RunResult, measure: str) -> float:
+    """The same of the starting policy."""
+    return dataclasses.replace(result, metric=measure).start
+
+
+def gap(one: Sequence[RunResult], other: Sequence[RunResult], measure: str) -> Interval:
+    """The last policies' difference in a measure, paired by seed. Raises KeyError where a seed has no partner."""
+    known = {result.seed: end(result, measure) for result in other}
+    pairs = [(end(result, measure), known[result.seed]) for result in one]
+    return paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def rise(side: Sequence[RunResult], measure: str) -> Interval:
+    """How far a measure rose from the starting policies to the last ones."""
+    return mean_interval([end(result, measure) - begin(result, measure) for result in side])
 
 
 def _short(comparison: dict[str, Any]) -> dict[str, Any]:

@@ -20,21 +20,21 @@ from pilotage.rollouts.episodes import Episodes
 from pilotage.run import starts
 from pilotage.run.provenance import provenance
 from pilotage.run.recipe import Recipe
-from pilotage.worlds.base import Scripted, World
+from pilotage.worlds.base import Playable, Scripted, World
 
 LANES = 8  # episodes played side by side
 JUDGED = 20  # held-out episodes behind each reference return
 LONGEST = 1000  # decisions of an episode, where the world sets no limit
 KEPT = ("observation", "action", "reward")
-QUALITIES = ("random", "medium", "expert", "mixed:SHARE", "scripted", "scripted:NOISE")
+QUALITIES = ("random", "medium", "expert", "mixed:SHARE", "scripted", "scripted:NOISE", "play")
 
 Told = Callable[[str, int, int], None]  # what is under way, how far it is, and of how much
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Which policies play: shares of decisions by `expert`, `medium`, `random` and `scripted`, the world's own script,
-    which plays with `noise` (see FollowsScript)."""
+    """Which policies play: shares of decisions by `expert`, `medium`, `random`, `scripted`, the world's own script,
+    which plays with `noise` (see FollowsScript), and `play`, the world's own player without a task."""
 
     name: str
     shares: Mapping[str, float]
@@ -42,13 +42,13 @@ class Quality:
 
     @staticmethod
     def parse(text: str) -> Quality:
-        """`random`, `medium`, `expert`, `mixed:0.1` (that share of expert decisions, the rest random), `scripted` or
-        `scripted:0.1` (with that much noise).
+        """`random`, `medium`, `expert`, `mixed:0.1` (that share of expert decisions, the rest random), `scripted`,
+        `scripted:0.1` (with that much noise), or `play`.
 
         Raises UsageError for anything else, for a share that is not between 0 and 1, and for noise that is.
         """
         name, colon, number = text.partition(":")
-        if name in ("random", "medium", "expert", "scripted") and not colon:
+        if name in ("random", "medium", "expert", "scripted", "play") and not colon:
             return Quality(name, {name: 1.0})
         if name not in ("mixed", "scripted"):
             raise UsageError(f"no quality {text!r}; {nearest(text, QUALITIES)}")
@@ -66,12 +66,14 @@ class Quality:
 
     @property
     def best(self) -> str:
-        """Whose return is the upper end of scores."""
+        """Whose return is the upper end of scores; of play there is none."""
+        if "play" in self.shares:
+            return ""
         return "script" if "scripted" in self.shares else "expert"
 
     def needs(self) -> set[str]:
         """Of which trained policies there must be a run."""
-        return {self.best, *self.shares} - {"random", "scripted", "script"}
+        return {self.best, *self.shares} - {"", "random", "scripted", "script", "play"}
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,17 @@ def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count
         policies |= {name: one.policy for name, one in found.items()}
         if best == "script":
             policies |= _scripts(world, order)
-        returns = {name: _judged(name, policies[name], world, order, told) for name in ("random", best)}
+        if not best:
+            world, player = _playing(world, order)
+            policies["play"] = player
+        returns = {name: _judged(name, policies[name], world, order, told) for name in ("random", best) if best}
         record, who = _played(order, policies, world, told)
         about = dataset.About(
             order.name,
             order.world,
             spaces={what: dataset.space_of(record[what], getattr(world, what)) for what in ("observation", "action")},
-            random_return=returns["random"],
-            expert_return=returns[best],
+            random_return=returns.get("random"),
+            expert_return=returns.get(best),
             provenance={
                 "quality": order.quality.name,
                 "shares": dict(order.quality.shares),
@@ -144,6 +149,16 @@ def _scripts(world: World, order: Order) -> dict[str, Policy]:
         raise UsageError(f"{order.world} has no script to log (a method scripted(observation)); choose another quality")
     noisy = FollowsScript(world.scripted, world.action, noise=order.quality.noise)
     return {"scripted": noisy, "script": FollowsScript(world.scripted, world.action)}
+
+
+def _playing(world: World, order: Order) -> tuple[World, Policy]:
+    """The world as one plays in it, and who does. Raises UsageError if nobody can."""
+    if not isinstance(world, Playable):
+        raise UsageError(f"{order.world} has nobody who plays in it (`player`); choose another quality")
+    player, settings = world.player, dict(world.playground)
+    world.close()
+    ground: World = order.piece.having(**settings).build()
+    return ground, Piece(player).build(ground)
 
 
 def _origin(recipe: Recipe) -> dict[str, Any]:

@@ -133,9 +133,11 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     )  # fmt: skip
     rolled = time.perf_counter()
     raw = batch
+    told: dict[str, float] = {}
     if len(raw):  # a plan that plays nothing leaves nothing to credit: the store is full
         _check_rewards(recipe, raw, step)
-        batch = parts.credited(batch, progress)
+        batch = parts.credited(batch, progress, step)
+        told = parts.told()
         parts.sampler.observe(batch)
         parts.store.add(batch)
     updates = [
@@ -150,7 +152,7 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     counters.add(raw, ended - began)
     seconds = {"seconds/rollout": rolled - began, "seconds/learn": ended - rolled}
     played = {**summarise(raw), "train/kept": len(batch) / len(raw)} if len(raw) else parts.facts
-    return {**played, **learnt, **counters.metrics(), **seconds}
+    return {**played, **told, **learnt, **counters.metrics(), **seconds}
 
 
 def _check_rewards(recipe: Recipe, batch: Batch, step: int) -> None:

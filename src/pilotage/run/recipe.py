@@ -27,6 +27,7 @@ class Evaluation:
 
     temperature applies to language (0: greedy); `greedy` to actions. The first and the last policy are always judged.
     policy: the name of a target that is judged in place of the policy itself, such as an average of its weights.
+    measures: what else is found out of a policy each time, see `pilotage.run.measures`.
     """
 
     every: int = 20
@@ -36,6 +37,7 @@ class Evaluation:
     greedy: bool = False
     max_steps: int = 1000
     policy: str = ""
+    measures: Mapping[str, Piece] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "evaluation.", "every", "temperature")

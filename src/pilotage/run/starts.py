@@ -62,11 +62,13 @@ def finished(folder: Path) -> Parts:
 
 
 def load_weights(policy: Policy, start: Recipe) -> None:
-    """Gives a policy the weights of a finished start; parameters the start lacks (a critic) stay as they are.
+    """Gives a policy the weights that a finished start was judged with (its own, or those of the target that its
+    evaluation names); parameters the start lacks (a critic) stay as they are.
 
     Raises UsageError if the start's weights do not fit.
     """
-    weights = _state(start)["policy"]
+    state, judged = _state(start), start.evaluation.policy
+    weights = state["learner"]["targets"][judged] if judged else state["policy"]
     try:
         missing, unexpected = policy.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # shapes; torch says which, a line each
@@ -88,19 +90,8 @@ def ensure_data(data: Recipe, plan: Stored, train: Train) -> Batch:
     with _alone(folder):
         found = checkpoint.latest(folder)
         if found is None:
-            found = checkpoint.save(folder, 0, vars_of(_recorded(data, plan)))
+            found = checkpoint.save(folder, 0, _recorded(data, plan).tree())
     return Batch(**checkpoint.load(found)[1])
-
-
-def vars_of(batch: Batch) -> dict[str, Any]:
-    """A batch as a state tree, from which `Batch(**tree)` makes it again."""
-    notes = {name: list(values) for name, values in batch.notes.items()}
-    return {
-        "offsets": batch.offsets,
-        "columns": dict(batch.columns),
-        "episode": dict(batch.episode),
-        "notes": notes,
-    }
 
 
 def _recorded(data: Recipe, plan: Stored) -> Batch:

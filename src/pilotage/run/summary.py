@@ -22,11 +22,13 @@ class Counters:
     seconds: float = 0.0
 
     def add(self, batch: Batch, seconds: float) -> None:
-        """Counts one step."""
+        """Counts one step; episodes marked `replayed` were counted when they were made."""
+        self.seconds += seconds
+        if "replayed" in batch:
+            batch = batch.select(~batch["replayed"])
         self.decisions += int(batch.sampled.sum())
         self.episodes += len(batch)
         self.verdicts += len(batch)
-        self.seconds += seconds
 
     def metrics(self) -> dict[str, float]:
         return {

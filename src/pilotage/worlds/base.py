@@ -77,6 +77,15 @@ class World(ABC):
 
 
 @runtime_checkable
+class Playable(Protocol):
+    """A world in which one can play without a task: `player` is the import path of a policy, made with the world, and
+    `playground` the settings of a world in which play goes on."""
+
+    player: str
+    playground: Mapping[str, Any]
+
+
+@runtime_checkable
 class Scripted(Protocol):
     """A world that comes with a hand-written policy, which demonstrations are made with."""
 

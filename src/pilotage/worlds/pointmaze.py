@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -71,6 +71,8 @@ class PointMazeWorld(GymWorld):
     reward_range = (0.0, 1.0)
     achieved: ClassVar[tuple[int, ...]] = (0, 1)
     kind = "goals"
+    player: ClassVar[str] = "pilotage.policies.waypoints:Wanderer"
+    playground: ClassVar[Mapping[str, Any]] = {"ends_at_goal": False}
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from pilotage.data.piece import Piece, UsageError, load, nearest
 from pilotage.worlds.base import World
@@ -84,6 +85,18 @@ FAMILIES = (
         ("images:digits",),
         "sklearn",
         "images",
+    ),
+    Family(
+        "pairs",
+        "a preference file of your own: JSON lines of prompt, chosen and rejected",
+        ("pairs:FILE.jsonl",),
+    ),
+    Family(
+        "game",
+        "OpenSpiel's Colonel Blotto: answers play against each other, and no answer is best",
+        ("game:blotto",),
+        "pyspiel",
+        "games",
     ),
     Family("tabular", "a tiny random problem whose values are known exactly", ("tabular",), "gymnasium", "control"),
 )
@@ -186,9 +199,23 @@ def _tabular(name: str) -> Piece:
     return Piece("pilotage.worlds.tabular:TabularWorld")
 
 
+def _pairs(name: str) -> Piece:
+    from pilotage.data import preferences
+
+    path = Path(name)
+    return Piece("pilotage.worlds.preferences:PreferenceFile", {"path": name, "digest": preferences.digest(path)})
+
+
+def _game(name: str) -> Piece:
+    if name != "blotto":
+        raise UsageError(f"there is no game {name!r}; {nearest(name, ['blotto'])}")
+    return Piece("pilotage.worlds.games:Blotto")
+
+
 _MAKERS: dict[str, Callable[[str], Piece]] = {
     "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
     "tabular": _tabular, "finite": _finite, "images": _images, "pointmaze": _pointmaze,
+    "pairs": _pairs, "game": _game,
 }  # fmt: skip
 
 

@@ -104,7 +104,7 @@ class TextWorld(_KeepsSettings, World):
         limit = math.ceil(30 / min(share, 1 - share))  # a fair draw misses a split this often once in 10^13
         for attempt in range(limit):
             made = self.make(streams.generator(f"problem {split}", attempt, index))
-            if (_place(made.prompt) < share) == (split == "held_out"):
+            if (place(made.prompt) < share) == (split == "held_out"):
                 return replace(made, key=index, split=split, payload=_as_json(made.payload))
         raise UsageError(
             f"{type(self).__name__} has too few distinct problems: {limit} draws gave none that is "
@@ -151,7 +151,7 @@ class TextWorld(_KeepsSettings, World):
         return found
 
 
-def _place(prompt: str) -> float:
+def place(prompt: str) -> float:
     """Where a prompt falls in [0, 1): the same on every machine and for every seed."""
     return int.from_bytes(hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
 

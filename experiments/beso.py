@@ -1,0 +1,124 @@
+"""BESO against goal-conditioned cloning and a 50-step DDPM, all with one network, on play in a maze (Reuss et al. 2023,
+arXiv 2304.02532).
+
+A perceptron of 3 x 128 on windows of 4 decisions, 10,000 batches (paper: a transformer, 40,000 and more). Reported
+beside the verdict: milliseconds a policy takes for one action on one lane, with one thread, on a machine shared with
+other work.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import numpy as np
+import torch
+
+from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from pilotage import api, datasets
+from pilotage.data import dataset
+from pilotage.policies.base import ActingPolicy
+from pilotage.run import checkpoint, verdict
+from pilotage.run.recipe import Recipe
+
+DATA, WORLD, DECISIONS = "medium/play-v0", "pointmaze:Medium", 80_000
+MARGIN = 0.10  # of the success rate: as much as 3 steps may be worse than 50
+EFFECT = 0.10  # what the card foretells at least over cloning
+ARMS: Mapping[str, tuple[str, str | None, Mapping[str, object]]] = {
+    "beso": ("beso", None, {"policy.steps": 3}),
+    "gcbc": ("gcbc", None, {}),
+    "ddpm-50": ("beso", "ddpm-planner", {"policy.levels": 50, "policy.horizon": 1, "policy.execute": 1}),
+}
+
+
+def prepare() -> None:
+    """Logs the play, unless it is there."""
+    if DATA not in dataset.names():
+        datasets.make(WORLD, "play", DECISIONS, out=DATA, show=False)
+
+
+def arms(quick: bool) -> Mapping[str, Recipe]:
+    shared = {
+        "steps": 3 if quick else 100,
+        "policy.hidden": (128, 128, 128),
+        "policy.history": 4,
+        "evaluation.every": 0,
+        "evaluation.tasks": 5 if quick else 100,
+        "evaluation.max_steps": 200,
+    }
+    found = {}
+    for label, (method, policy, own) in ARMS.items():
+        made = api.recipe(method, WORLD, policy, settings={**shared, **own})
+        held = {"store.data": DATA}
+        if DATA in dataset.names():
+            held["store.digest"] = dataset.load_digest(DATA)
+        found[label] = made.vary("data", held)
+    return found
+
+
+def milliseconds(policy: ActingPolicy, actions: int = 100) -> float:
+    """The median over single actions on one lane, after some that do not count."""
+    policy.reset([0])
+    seeds = policy.noise(np.random.default_rng(0), 1, actions)
+    seen, taken = np.zeros((1, 6), np.float32), []
+    for seed in seeds:
+        began = time.perf_counter()
+        policy.act(seen, seed, lanes=[0])  # type: ignore[call-arg]  # a policy that remembers
+        taken.append(1000 * (time.perf_counter() - began))
+    return median(taken[actions // 5 :])
+
+
+def paces(runs: Runs) -> dict[str, float]:
+    """Milliseconds an action of each arm's first run whose checkpoint is there."""
+    found = {}
+    torch.set_num_threads(1)
+    for label, side in runs.items():
+        folders = [run.folder for run in side if checkpoint.latest(run.folder) is not None]
+        if folders:
+            parts = api.Run(folders[0]).load()
+            found[label] = milliseconds(parts.judged)
+            parts.world.close()
+    return found
+
+
+def judge(runs: Runs, comparisons: Comparisons) -> Judged:
+    over, under = comparisons["beso", "gcbc"], comparisons["beso", "ddpm-50"]
+    rates = {label: verdict.side(label, side).final.estimate for label, side in runs.items()}
+    said = ["success " + ", ".join(f"{label} {rate:.1%}" for label, rate in rates.items())]
+    for name, one in (("gcbc", over), ("ddpm-50", under)):
+        gap = one.difference
+        said.append(f"minus {name} {100 * gap.estimate:+.1f} points ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})")
+    if paced := paces(runs):
+        said.append("milliseconds an action " + ", ".join(f"{label} {value:.2f}" for label, value in paced.items()))
+    because = "; ".join(said)
+    if over.kind == "better" and under.difference.low > -MARGIN:
+        return Judged("reproduced", because)
+    if over.difference.high < EFFECT or under.difference.high < -MARGIN:
+        return Judged("not reproduced", because)
+    return Judged("inconclusive", because)
+
+
+SEEDS: Sequence[int] = (0, 1, 2)
+
+EXPERIMENT = Experiment(
+    name="beso.pointmaze",
+    claim="3 denoising steps are better than goal-conditioned cloning and about as good as a diffusion policy of many.",
+    criterion=(
+        f"3 paired seeds on {DECISIONS} decisions of play in {WORLD}, one network, 10,000 batches of 256 windows; "
+        "share of 100 held-out goals reached in 200 decisions by the last policies. Reproduced if BESO with 3 steps is "
+        "better than goal-conditioned cloning (the intervals over seeds, and over seeds and tasks, of the difference "
+        f"lie above 0) and the interval of its difference to 50 steps of DDPM lies above {-MARGIN:.0%}. Not reproduced "
+        f"if the interval of the difference to cloning lies below {EFFECT:+.0%}, or that to DDPM below {-MARGIN:.0%}. "
+        "Otherwise inconclusive."
+    ),
+    arms=arms,
+    pairs=(("beso", "gcbc"), ("beso", "ddpm-50")),
+    judge=judge,
+    seeds=SEEDS,
+    prepare=prepare,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENT))
