@@ -69,8 +69,8 @@ def changes(recipe: Recipe, baseline: Recipe) -> list[Change]:
 
 
 def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
-    """(recipe, "texts", "actions", "tables" or "pictures") of a method without a world: of the kind asked for, or the
-    first that it takes."""
+    """(recipe, kind) of a method without a world; kind is "texts", "actions", "goals", "tables" or "pictures": the one
+    asked for, or the first that it takes."""
     kinds = {
         "texts": (
             Piece("pilotage.worlds.text:TextWorld"),
@@ -79,6 +79,7 @@ def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
             {"text"},
         ),
         "actions": (Piece("pilotage.worlds.base:World"), "pilotage.policies.mlp:ActorCritic", None, CONTROL),
+        "goals": (Piece("pilotage.worlds.base:GoalWorld"), "pilotage.policies.plans:RegressedPlanner", None, {"goals"}),
         "tables": (Piece("pilotage.worlds.finite:FiniteWorld"), "pilotage.policies.table:Table", None, {"finite"}),
         "pictures": (
             Piece("pilotage.worlds.images:Digits"),
