@@ -282,9 +282,10 @@ def _before(recipe: Recipe) -> Iterator[str]:
     if recipe.start is not None:
         start = recipe.start
         made = "made already" if starts.is_made(start) else f"to be made first: {_number(start.steps)} steps"
+        if start.rollout.target is not rollouts.idle.Idle:
+            made += f"; {_number(start.prompts_per_step * start.samples_per_prompt)} episodes a step"
         yield (
             f"It starts from {start.name}, shared by every run that names the same start ({made}; "
-            f"{_number(start.prompts_per_step * start.samples_per_prompt)} episodes a step; "
             f"kept in {starts.start_folder(start)})."
         )
     if recipe.data is not None:
