@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pilotage.data import dataset, hdf5
+from pilotage.worlds import registry
 
 WORLD = "gym:Pendulum-v1"
 EXPERT = ("--expert-steps", "3")  # a window of random decisions: there is something to load, nothing to be proud of
@@ -71,6 +72,19 @@ def test_a_mixture_is_made_of_whole_episodes_with_where_they_come_from(pilotage:
     assert [one["name"] for one in listed] == [f"pendulum/mixed-v{i}" for i in range(3)]
     assert "score 0 is a return of" in pilotage("data", "describe", about.name).out
     assert json.loads(pilotage("data", "describe", about.name, "--json").out)["provenance"]["seed"] == 0
+
+
+@pytest.mark.parametrize("world", ["gym:CartPole-v1", "minigrid:Empty-5x5"])
+def test_classes_are_logged_too(world: str, pilotage: Callable) -> None:
+    asked = ("--quality", "mixed:0.5", "--steps", "150", "--expert-steps", "1", "--out", "classes/logged-v0")
+    answer = pilotage("data", "make", world, *asked)
+    assert answer.status == 0, answer.err
+    found = dataset.load("classes/logged-v0")
+    assert found.about.provenance["policies"]["expert"]["recipe"]["name"] == "ppo"
+    made = registry.resolve(world).build()
+    dataset.check_fits(found.record, "it", made)
+    assert set(found.record["action"].tolist()) == set(range(made.action.n))
+    made.close()
 
 
 def test_a_medium_policy_is_the_expert_half_way(pilotage: Callable) -> None:

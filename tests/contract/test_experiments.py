@@ -36,7 +36,7 @@ def arm(label, ends, metric="eval/accuracy"):
 
 def around(label, centre, wide=0.01, metric="eval/accuracy"):
     # the candidate, named first, goes against the others: pairs that moved together would differ without spread
-    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso"}
+    first = {"nft", "lite-ppo", "mdpo", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
     turned = SPREAD if label.partition("-on-")[0] in first else SPREAD[::-1]
     return arm(label, [centre + wide * x for x in turned], metric)
 
@@ -142,6 +142,21 @@ def test_the_criterion_of_rpo(experiment, dpo, rpo, accuracy, wide, said):
             runs.setdefault(arm, []).append(run)
     found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
     assert made.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("ours", "ddpo", "reinforce", "wide", "said"),
+    [
+        (0.9, 0.5, 0.4, 0.01, "reproduced"),
+        (0.9, 0.95, 0.4, 0.01, "not reproduced"),  # below DDPO
+        (0.3, 0.2, 0.4, 0.01, "not reproduced"),  # below REINFORCE
+        (0.5, 0.48, 0.3, 0.10, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_loop(experiment, ours, ddpo, reinforce, wide, said):
+    centres = {"loop-4": ours, "loop-2": 0.6, "ddpo": ddpo, "rloo-4": 0.5, "reinforce": reinforce}
+    labels = {f"{label}-on-{task}": at for task in ("size", "class") for label, at in centres.items()}
+    assert word(experiment("loop"), labels, wide, "eval/return") == said
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from helpers import control_recipe, text_recipe
+from pilotage.credit.returns import score
 from pilotage.data.batch import Batch, from_episodes
 from pilotage.data.piece import UsageError, piece
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Text
 from pilotage.learn import optimisers
 from pilotage.learn.learner import Learner, RunStopped
-from pilotage.learn.terms import Objective, Term
+from pilotage.learn.terms import Objective, Target, Term
 from pilotage.losses.preference import logistic, mirror_regression, regularised_logistic
 from pilotage.policies.base import rows_of
 from pilotage.policies.language import TinyLanguageModel
@@ -171,3 +172,18 @@ def test_a_margin_off_0_stops_the_run(name, column):
     with pytest.raises(RunStopped, match=r"policy\.policy should be at its start.* before the first update"):
         parts.learner.update(wrong, 0, 0.0)
     parts.learner.update(wrong, 1, 0.0)  # later it may be anything
+
+
+def test_the_policy_of_the_round_by_its_name_is_the_anchor():
+    # a target of rate 1 is a snapshot: what it says of the next round's answers is what the sampler wrote down
+    recipe = text_recipe("inpo").vary("test", {"targets": {"round": Target(rate=1.0)}, "start": None})
+    parts = assemble(recipe)
+    for step in range(2):
+        batch = parts.rollout(parts.policy, parts.world, parts.sampler.next, parts.streams, step, 3, 4)
+        batch = parts.credited(batch, 0.0, step)
+        snapshot = score(batch, parts.learner.targets["round"], "logp")
+        said = batch.sampled
+        torch.testing.assert_close(snapshot[said], batch["behaviour_logp"][said], atol=1e-5, rtol=0)
+        if step:
+            assert float((snapshot - batch["reference_logp"])[said].abs().max()) > 1e-3  # and no longer the start
+        parts.learner.update(batch, step, 0.0)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -195,8 +196,8 @@ def check_fits(record: Batch, name: str, world: Any) -> None:
     """Raises UsageError where observations or actions are not those of a world's spaces."""
     for what in ("observation", "action"):
         space, held = getattr(world, what), record[what]
-        shape, fractions = tuple(held.shape[1:]), held.is_floating_point()
-        if tuple(getattr(space, "shape", None) or ()) != shape or hasattr(space, "n") == fractions:
+        shape, wanted = tuple(held.shape[1:]), np.issubdtype(getattr(space, "dtype", None), np.floating)
+        if tuple(getattr(space, "shape", None) or ()) != shape or wanted != held.is_floating_point():
             kind = f"{str(held.dtype).removeprefix('torch.')} of shape {shape}"
             raise UsageError(f"{name} does not fit the world: it has {what}s {kind}, the world {_said(space)}")
 
