@@ -92,9 +92,7 @@ def gradient_steps_ours(*, method: str, batches: int) -> Callable[[], Measured]:
 def gradient_steps_peer(*, method: str, batches: int) -> Callable[[], Measured]:
     """d3rlpy's `fit` without files and progress bar. Putting the log into its buffer is not timed."""
     import d3rlpy
-    import structlog
 
-    structlog.configure(processors=[_silent])
     log, ends = _log(), np.zeros(EPISODES * LENGTH, np.float32)
     cut = ends.copy()
     cut[LENGTH - 1 :: LENGTH] = 1
@@ -131,9 +129,3 @@ def gradient_steps_peer(*, method: str, batches: int) -> Callable[[], Measured]:
         return Measured(batches, seconds, processor, needed, {"critic_loss": found[-1][1]["critic_loss"]})
 
     return repeat
-
-
-def _silent(logger: Any, name: str, event: Any) -> Any:
-    import structlog
-
-    raise structlog.DropEvent

@@ -1,6 +1,6 @@
 """A2PR against TD3+BC on a mixed Pendulum log, and without each of its two parts (Liu et al. 2024, arXiv 2405.19909).
 
-Networks of 2 x 64 and 10,000 batches (paper: up to four layers of 256, a million batches). Reported beside the verdict:
+Networks of 2 x 64 and 5,000 batches (paper: up to four layers of 256, a million batches). Reported beside the verdict:
 the shares of decisions whose target is the model's action, and of those that are not cloned at all.
 """
 
@@ -27,7 +27,7 @@ SHARES = {"projected": "actor/projected", "not cloned": "actor/gated_off"}
 
 def arms(quick: bool) -> Mapping[str, Recipe]:
     shared = {
-        "steps": 3 if quick else 100,
+        "steps": 3 if quick else 50,
         "policy.hidden": (64, 64),
         "evaluation.every": 0 if quick else 10,
         "evaluation.tasks": 5 if quick else 20,
@@ -66,7 +66,7 @@ EXPERIMENT = Experiment(
     claim="On data mixed with poor actions, A2PR is better than TD3+BC.",
     criterion=(
         f"3 paired seeds on the log {PENDULUM.name} ({PENDULUM.decisions} decisions, a tenth of them an expert's, the "
-        "rest random), 10,000 batches of 256; return of the last policies on 20 held-out tasks. Reproduced if A2PR is "
+        "rest random), 5,000 batches of 256; return of the last policies on 20 held-out tasks. Reproduced if A2PR is "
         "better than TD3+BC (the intervals over seeds, and over seeds and tasks, of the difference lie above 0), and "
         "the shares of decisions whose target is the model's action, and of those not cloned, lie strictly between 0 "
         f"and 1. Not reproduced if the interval of the difference lies below {MARGIN}. Otherwise inconclusive. The "

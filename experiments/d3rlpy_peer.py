@@ -15,7 +15,7 @@ from pilotage.data import dataset
 from pilotage.run.recipe import Recipe
 
 PEER = "d3rlpy"
-BATCHES, PER_STEP, BATCH, HIDDEN = 6000, 100, 256, (256, 256)
+BATCHES, PER_STEP, BATCH, HIDDEN = 4000, 100, 256, (128, 128)
 EPISODES = 10
 
 
@@ -64,7 +64,7 @@ def experiment(method: str, name: str, own: Mapping[str, Any]) -> Experiment:
         claim=f"Our {name} reaches at least the return of d3rlpy's {name} on the same mixed HalfCheetah-v5 log.",
         criterion=(
             f"3 seeds a side, the log {HALFCHEETAH.name} ({HALFCHEETAH.decisions} decisions, a tenth of them an "
-            f"expert's), the same hyper-parameters, networks of 2 x 256 and {BATCHES} batches of {BATCH}; the last "
+            f"expert's), the same hyper-parameters, networks of 2 x 128 and {BATCHES} batches of {BATCH}; the last "
             f"policies play the same {EPISODES} held-out episodes with the policy's mean as action. Reproduced if our "
             "mean over seeds is at least the lower end of the other's 95 % interval and the interval of the difference "
             "does not lie below 0; not reproduced if that interval lies below 0; otherwise inconclusive."

@@ -1,4 +1,4 @@
-"""One run of Stable-Baselines3's PPO, in its own environment: `python sb3_child.py SETTINGS.json OUT.json`.
+"""One run of Stable-Baselines3, in its own environment: `python sb3_child.py SETTINGS.json OUT.json`.
 
 Imports nothing of ours. Writes the held-out returns of the untrained and of the trained policy.
 """
@@ -16,12 +16,13 @@ def main() -> None:
     import gymnasium
     import stable_baselines3
     import torch
-    from stable_baselines3 import PPO
     from stable_baselines3.common.monitor import Monitor
 
     torch.set_num_threads(1)
     env = Monitor(gymnasium.make(asked["env_id"]))
-    model = PPO("MlpPolicy", env, seed=asked["seed"], device="cpu")  # every hyper-parameter its default
+    # every hyper-parameter that is not set its default
+    made, settings = getattr(stable_baselines3, asked.get("method", "PPO")), asked.get("settings", {})
+    model = made("MlpPolicy", env, seed=asked["seed"], device="cpu", **settings)
 
     def judged() -> list[float]:
         held_out, returns = gymnasium.make(asked["env_id"]), []

@@ -1,4 +1,4 @@
-"""Pictures that a run's policy draws, above those of its start: the same classes from the same first latents."""
+"""Pictures that a run's policy draws, below those of its start: the same classes from the same first latents."""
 
 from pathlib import Path
 
@@ -23,11 +23,12 @@ def drawn(policy, world):
 
 
 def sheet(pixels):
-    """[8 · EACH, 80] shades: a column for each class."""
-    return pictures.grey(pixels).reshape(10, EACH, 8, 8).transpose(1, 2, 0, 3).reshape(8 * EACH, 80)
+    """[9 · EACH, 90] shades: a column for each class."""
+    spaced = np.pad(pictures.grey(pixels), ((0, 0), (0, 1), (0, 1)), constant_values=128)
+    return spaced.reshape(10, EACH, 9, 9).transpose(1, 2, 0, 3).reshape(9 * EACH, 90)
 
 
-def before_and_after(folder, out, scale=8):
+def before_and_after(folder, out, scale=5):
     """Draws with the start and with the last checkpoint; says what became of rewards, recognition and variety."""
     parts = Run(Path(folder)).load()
     recipe = parts.recipe
@@ -40,6 +41,6 @@ def before_and_after(folder, out, scale=8):
         known, spread = pictures.recognised(pixels, label).mean(), pictures.spread(pixels, label)
         print(f"{name}: reward {reward.mean():.3f}, recognised {known:.0%}, spread within a class {spread:.2f}")
         sheets.append(sheet(pixels))
-    gap = np.full((2, 80), 128, np.uint8)
+    gap = np.full((3, 90), 128, np.uint8)
     whole = Image.fromarray(np.concatenate([sheets[0], gap, sheets[1]]))
     whole.resize((whole.width * scale, whole.height * scale), Image.Resampling.NEAREST).save(out)

@@ -69,8 +69,8 @@ def changes(recipe: Recipe, baseline: Recipe) -> list[Change]:
 
 
 def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
-    """(recipe, "texts", "actions", "tables" or "pictures") of a method without a world: of the kind asked for, or the
-    first that it takes."""
+    """(recipe, kind) of a method without a world; kind is "texts", "actions", "goals", "tables" or "pictures": the one
+    asked for, or the first that it takes."""
     kinds = {
         "texts": (
             Piece("pilotage.worlds.text:TextWorld"),
@@ -79,6 +79,7 @@ def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
             {"text"},
         ),
         "actions": (Piece("pilotage.worlds.base:World"), "pilotage.policies.mlp:ActorCritic", None, CONTROL),
+        "goals": (Piece("pilotage.worlds.base:GoalWorld"), "pilotage.policies.plans:RegressedPlanner", None, {"goals"}),
         "tables": (Piece("pilotage.worlds.finite:FiniteWorld"), "pilotage.policies.table:Table", None, {"finite"}),
         "pictures": (
             Piece("pilotage.worlds.images:Digits"),
@@ -281,9 +282,10 @@ def _before(recipe: Recipe) -> Iterator[str]:
     if recipe.start is not None:
         start = recipe.start
         made = "made already" if starts.is_made(start) else f"to be made first: {_number(start.steps)} steps"
+        if start.rollout.target is not rollouts.idle.Idle:
+            made += f"; {_number(start.prompts_per_step * start.samples_per_prompt)} episodes a step"
         yield (
             f"It starts from {start.name}, shared by every run that names the same start ({made}; "
-            f"{_number(start.prompts_per_step * start.samples_per_prompt)} episodes a step; "
             f"kept in {starts.start_folder(start)})."
         )
     if recipe.data is not None:

@@ -145,3 +145,63 @@ def test_debug_shows_the_traceback(pilotage: Callable, monkeypatch: pytest.Monke
 
     with pytest.raises(UsageError):
         main(["show", "nftt"])
+
+
+LOG = "timestamp,item_id,position,click,propensity_score,user_feature_0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LOG.replace(",propensity_score", ""), "men.csv has no column 'propensity_score'"),
+        (LOG + "2019,0,1,1,0.5,a\n2019,1,1,0,0.0,a\n", "1 of the log's 2 rounds have a propensity not above 0"),
+        (LOG + "2019,0,1,1,0.5,a\n2019,1,1,0,,a\n", "propensity of round 1 of the log is not a finite number"),
+        (LOG, "the log has no rounds"),
+        (None, "there is no file"),
+    ],
+    ids=["no propensities", "zeros", "an empty one", "no rounds", "no file"],
+)
+@pytest.mark.parametrize("method", ["adyen-bandits", "linucb"])
+def test_a_bad_log_is_one_line(pilotage: Callable, own_folder: Path, method: str, text: str | None, said: str) -> None:
+    if text is not None:
+        (own_folder / "random" / "men").mkdir(parents=True)
+        (own_folder / "random" / "men" / "men.csv").write_text(text, encoding="utf-8")
+    before = sorted(own_folder.rglob("*"))
+    found = pilotage("train", method, "--world", "bandit:open-bandit", "--set", f"world.folder={own_folder}")
+    assert found.status == 2
+    assert said in found.err
+    assert len(found.err.strip().splitlines()) == 1
+    assert sorted(own_folder.rglob("*")) == before
+
+
+EMPTY = '''
+from pilotage.worlds.bandits import SimulatedBandit
+
+
+class Empty(SimulatedBandit):
+    """Has no action from the third round on."""
+
+    def _available(self, rng, count):
+        found = super()._available(rng, count)
+        found[2:] = False
+        return found
+'''
+
+
+def test_an_empty_action_set_is_one_line(pilotage: Callable, own_folder: Path) -> None:
+    (own_folder / "forgetful.py").write_text(EMPTY, encoding="utf-8")
+    before = {path for path in own_folder.rglob("*") if "__pycache__" not in path.parts}
+    found = pilotage("train", "adyen-bandits", "--world", "forgetful:Empty")
+    assert found.status == 2
+    assert "the action set of train round 2 is empty: there is nothing to choose from" in found.err
+    assert len(found.err.strip().splitlines()) == 1
+    assert {path for path in own_folder.rglob("*") if "__pycache__" not in path.parts} == before
+
+
+@pytest.mark.parametrize("sets", ["[0,3]", "[2,11]", "[3,2]"])
+def test_an_action_set_that_cannot_be_is_one_line(pilotage: Callable, own_folder: Path, sets: str) -> None:
+    found = pilotage("train", "linucb", "--world", "bandit:logistic", "--set", f"world.sets={sets}")
+    assert found.status == 2
+    assert "an action set has from 1 to all 10 actions" in found.err
+    assert len(found.err.strip().splitlines()) == 1
+    assert list(own_folder.iterdir()) == []

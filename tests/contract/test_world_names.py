@@ -42,6 +42,8 @@ def test_every_example_of_the_catalogue_is_a_world(
         ("metaworld:reech-v3", "did you mean 'reach-v3'"),
         ("gym", "which one"),
         ("tabular:9", "takes no name"),
+        ("images:digts", "did you mean 'digits'"),
+        ("images:", "which one"),
         ("no_such_module:World", "worlds are named like"),
         ("pilotage.worlds.tabular:TabularWord", "did you mean 'TabularWorld'"),
         ("pilotage.data.tasks:Task", "does not derive from"),

@@ -8,12 +8,14 @@ import torch
 
 from helpers import differing, final_state, metrics, table_recipe
 from pilotage import api
+from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.learn import finite
 from pilotage.learn.feedback import Feedback, preferred, slope, visits_of
 from pilotage.learn.finite import Counts, cloned, divergence, soft
 from pilotage.learn.optimism import Regularised
 from pilotage.policies.table import Table
+from pilotage.run import loop
 from pilotage.worlds.finite import FiniteModel, FiniteWorld, FrozenLake, RiverSwim
 
 Q, HALF = np.array([1.0, 0.0]), np.array([0.5, 0.5])
@@ -154,6 +156,62 @@ def test_bounds_hold_the_value_and_meet_where_all_is_known():
             value = solved(model, wide.reference[n], 0.3)[0]
             assert (soft(lower[n], wide.reference[n], 0.3)[0] <= value[:-1] + 1e-9).all()
             assert (soft(upper[n], wide.reference[n], 0.3)[0] >= value[:-1] - 1e-9).all()
+
+
+def test_bernsteins_bonus_by_hand():
+    # two steps, two states, one action; four visits to (h = 0, s = 0), of which three went to state 1, which pays 1
+    seen = Counts(1, 2, 2, 1, 0.0)
+    seen.add(
+        np.array([[[0, 1, 0]] * 3 + [[0, 0, 0]]]), np.zeros((1, 4, 2), np.int64), np.array([[[0, 1.0]] * 3 + [[0, 0]]])
+    )
+    scale, caps = 1e-3, np.array([2.0, 1.0])
+    upper, lower, plain = finite.between(seen.estimate(slice(None)), caps, scale, 4, 0.1, finite.highest)
+
+    def beta(n):
+        return math.log(4 * 4 / 0.1) + math.log(4 * math.e * n * (2 * n + 1))
+
+    last = {s: 9 * scale * 2 * 2 * beta(n) / n for s, n in ((0, 1), (1, 3))}  # nothing follows: no variance
+    high, low = {0: last[0], 1: 1.0}, {0: 0.0, 1: 1.0 - last[1]}  # held within [0, 1]
+    assert upper[0, 1, :, 0].tolist() == pytest.approx([high[0], high[1]])
+    assert lower[0, 1, :, 0].tolist() == pytest.approx([low[0], low[1]])
+    mean = (high[0] + 3 * high[1]) / 4
+    variance = (high[0] ** 2 + 3 * high[1] ** 2) / 4 - mean**2
+    added = scale * (3 * math.sqrt(variance * beta(4) / 4) + 9 * 2 * 2 * beta(4) / 4)
+    added += (high[0] - low[0] + 3 * (high[1] - low[1])) / 4 / 2
+    assert upper[0, 0, 0, 0] == pytest.approx(mean + added)
+    assert lower[0, 0, 0, 0] == pytest.approx((low[0] + 3 * low[1]) / 4 - added)
+    assert plain[0, 0, 0, 0] == pytest.approx(scale * 2 * 2 * beta(4) / 4)
+    assert (upper[0, 0, 1, 0], lower[0, 0, 1, 0]) == (2.0, 0.0)  # never seen
+
+
+def test_bernsteins_bounds_hold_the_value_and_meet_where_all_is_known():
+    model, rng = random_model(), np.random.default_rng(3)
+    made = learner(model, bonus=0.0, temperature=0.3, form="bernstein")
+    made.seen = known(model, copies=2)
+    assert made.plan(np.zeros(2, np.int64))["plan/gap"] == pytest.approx(0.0, abs=1e-12)
+    wide = learner(model, bonus=1.0, temperature=0.3, form="bernstein")
+    for _ in range(8):
+        wide.seen.add(*wide.world.demonstrate(np.full(wide.sizes, 0.5), 10, rng))
+        upper, lower, _ = wide.bounds(wide.seen.estimate(slice(None)), wide._back)
+        for n in range(2):
+            value = solved(model, wide.reference[n], 0.3)[0]
+            assert (soft(lower[n], wide.reference[n], 0.3)[0] <= value[:-1] + 1e-9).all()
+            assert (soft(upper[n], wide.reference[n], 0.3)[0] >= value[:-1] - 1e-9).all()
+    with pytest.raises(UsageError, match="bernstein with model counts"):
+        table_recipe("lsvi-ucb", settings={"learner.form": "bernstein"}).learner.build(
+            made.policy, world=made.world, terms={}, streams=Streams(0)
+        )
+
+
+@pytest.mark.parametrize("slug", ["ucbvi", "demo-regularized-rl"])
+def test_bernsteins_form_is_an_option_that_resumes(slug, tmp_path):
+    recipe = table_recipe(slug, settings={"learner.form": "bernstein", "steps": 12})
+    loop.train(recipe, tmp_path / "parted", until=5)
+    api.resume(tmp_path / "parted")
+    api.train(recipe, out=tmp_path / "whole")
+    assert differing(final_state(tmp_path / "parted"), final_state(tmp_path / "whole")) == []
+    api.train(table_recipe(slug, settings={"steps": 12}), out=tmp_path / "other")
+    assert differing(final_state(tmp_path / "other"), final_state(tmp_path / "whole")) != []
 
 
 def test_smoothness_of_the_card():

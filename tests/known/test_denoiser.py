@@ -14,6 +14,7 @@ from pilotage.policies.denoise.sampling import implicit
 from pilotage.policies.denoiser import Denoiser
 from pilotage.rollouts.episodes import Episodes
 from pilotage.run.assemble import assemble
+from pilotage.run.evaluate import transcripts
 from pilotage.worlds.images import Digits, spaces_of
 
 
@@ -161,3 +162,12 @@ def test_other_worlds_are_refused():
         Denoiser(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
     with pytest.raises(UsageError, match="no bound"):
         Denoiser(spaces.Box(-math.inf, math.inf, (66,)), spaces.Box(-1, 1, (64,)))
+
+
+def test_a_transcript_shows_no_more_than_one_latent():
+    world, policy = drawer()
+    (first, *_) = transcripts(drawn(world, policy, tasks=2))
+    assert first["answer"].startswith("4 actions: [[")
+    assert first["answer"].endswith("]] …")
+    assert first["answer"].count(",") == 63
+    assert first["category"] == "0"

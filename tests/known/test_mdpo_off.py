@@ -9,8 +9,8 @@ from gymnasium import spaces
 from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import AffineTransform, TanhTransform
 
-from helpers import control_recipe, rows
-from pilotage.credit.bootstrap import smoothed_target, soft_target, state_target
+from helpers import control_recipe, rows, trained
+from pilotage.credit.bootstrap import importance, least, smoothed_target, soft_target, state_target
 from pilotage.data.batch import Batch
 from pilotage.losses.actor import (
     bellman_error,
@@ -171,3 +171,42 @@ def test_its_difference_from_sac_is_what_the_card_says():
     )
     assert changed
     assert all(path.startswith(roots) for path in changed)
+
+
+def test_what_links_wrote_before_stands_in_the_target():
+    policy, slow = actor(), actor(temperature=0.5)
+    batch = drawn(False)
+    following = policy.features(batch["final_observation"])
+    chosen = {"following_action": torch.rand(4, 2), "discount": torch.tensor([0.0, 0.5, 0.9, 1.0])}
+    written = batch.with_columns(reward=batch["reward"] + 10, **chosen)
+    worth = slow.action_values(following, chosen["following_action"]).amin(-1)
+    expected = written["reward"] + chosen["discount"] * worth
+    generator = np.random.default_rng
+    for target in (soft_target(written, policy, {"critic": slow}, generator(0)),
+                   smoothed_target(written, {"slow": slow}, generator(0))):  # fmt: skip
+        assert torch.allclose(target["target"], expected)
+    informed = written.with_columns(following_logp=torch.full((4,), -2.0))
+    found = soft_target(informed, policy, {"critic": slow}, generator(0))["target"]
+    assert torch.allclose(found, expected + 2 * chosen["discount"])  # temperature 1
+
+
+def test_importance_undoes_draws_by_weight():
+    batch = drawn(False).with_columns(draw_weight=torch.tensor([1.0, 2.0, 4.0, 8.0]))
+    assert importance(batch)["weight"].tolist() == [1.0, 0.5, 0.25, 0.125]
+    assert importance(batch, share=0.0)["weight"].tolist() == [1.0] * 4
+    q = torch.ones(4, 2, dtype=torch.float64)
+    loss = bellman_error(q, rows(target=[3.0] * 4, weight=[1.0, 0.5, 0.25, 0.0])).loss
+    assert loss.tolist() == [4.0, 2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("subset", [1, 2, 5, 9])
+def test_the_least_is_taken_of_a_random_subset(subset):
+    values = torch.arange(5.0).expand(3, 5)
+    found = {float(least(values, np.random.default_rng(seed), subset)[0]) for seed in range(200)}
+    assert found == set(range(5 - min(subset, 5) + 1))  # of five members, so many can be the least of the subset
+
+
+def test_a_large_ensemble_with_layer_norm_trains(tmp_path):
+    settings = {"policy.critics": 5, "policy.layer_norm": True, "drawn.target.subset": 2, "policy.hidden": [8]}
+    run = trained(control_recipe("sac", "gym:Pendulum-v1", settings=settings), tmp_path / "run")
+    assert run["critic.weights.0"].shape == (5, 4, 8)

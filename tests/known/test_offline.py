@@ -131,7 +131,13 @@ def test_a_million_decisions_take_little_more_than_their_bytes():
         {"terminated": torch.zeros(1000, dtype=torch.bool), "final_observation": torch.zeros(1000, 17)},
     )
     store = filled(record.with_columns(draw_weight=torch.arange(1_000_000)))
-    held = [*record.columns.values(), *record.episode.values(), record.offsets, store.heights]
+    held = [
+        *record.columns.values(),
+        *record.episode.values(),
+        record.offsets,
+        torch.from_numpy(store.weighted.weights),
+        torch.from_numpy(store.weighted.sums),
+    ]
     raw = 1_000_000 * 4 * (17 + 6 + 1)
     assert sum(column.numel() * column.element_size() for column in held) <= 1.2 * raw
 

@@ -243,7 +243,16 @@ def test_beso_without_its_noise_is_gcbc(tmp_path):
     assert differing(policy_state(tmp_path / "off"), losses_of(made, tmp_path / "on") and policy_state(tmp_path / "on"))
 
 
-@pytest.mark.parametrize("make", [lambda: goals_recipe("beso"), lambda: logged_recipe("diffusion-policy")])
+TRANSFORMER = {"policy.network": "transformer", "policy.width": 8, "policy.layers": 1, "policy.heads": 2}
+MADE = {
+    "beso": lambda: goals_recipe("beso"),
+    "beso-transformer": lambda: goals_recipe("beso", settings={**TRANSFORMER, "policy.horizon": 2}),
+    "diffusion-policy": lambda: logged_recipe("diffusion-policy"),
+    "diffusion-policy-transformer": lambda: logged_recipe("diffusion-policy", settings=TRANSFORMER),
+}
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_a_denoising_loss_is_the_one_worked_out_by_hand(make):
     parts = assemble(make())
     batch = parts.draw(next(parts.store.batches(parts.streams, 0)), 0.0, 0, 0)
@@ -266,6 +275,17 @@ def test_a_denoising_loss_is_the_one_worked_out_by_hand(make):
         each = (said - noise).square()
     by_hand = each.mean(-1).flatten()[batch.sampled]
     assert torch.allclose(terms.loss, by_hand, rtol=1e-3, atol=1e-5)
+    parts.world.close()
+
+
+@pytest.mark.parametrize(("name", "make"), [("diffusion-policy", logged_recipe), ("beso", goals_recipe)])
+def test_trajectory_weighting_stacks(name, make):
+    parts = assemble(make(f"trajectory-weighting+{name}"))
+    batch = next(parts.store.batches(parts.streams, 0))
+    assert parts.store.heights is not None
+    now = batch["place"].reshape(len(batch), -1)[:, batch["now"][0]]
+    record = parts.store.record
+    assert bool((record["draw_weight"][now] > 0).all())
     parts.world.close()
 
 

@@ -1,5 +1,7 @@
 """The replay store: what goes in comes out, once around and more, in every lane, after a resume."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from pilotage.data.batch import Batch, Stop
 from pilotage.data.piece import UsageError
 from pilotage.data.replay import LAST, Replay
 from pilotage.data.rng import Streams
+from pilotage.data.weighted import Weighted
 
 
 class Walk:
@@ -151,3 +154,69 @@ def test_an_episode_that_does_not_fit_is_refused():
         Replay(capacity=4).add(Walk(1).window([9], [Stop.TERMINATED]))
     with pytest.raises(UsageError, match="capacity"):
         Replay(capacity=1)
+
+
+def weighted(batch, weights):
+    return batch.with_columns(draw_weight=torch.tensor(weights))
+
+
+def test_draws_in_proportion_to_draw_weight_follow_what_is_written():
+    walk, store = Walk(2), Replay(capacity=8, start_after=0)
+    store.add(weighted(walk.window([2, 2], [Stop.WINDOW, Stop.TERMINATED]), [1.0, 0.0, 3.0, 4.0]))
+    batch = store.draw(np.random.default_rng(0), 8000)
+    place, count = torch.unique(batch["reward"], return_counts=True)
+    assert place.tolist() == [0.0, 1000.0, 1001.0]
+    assert (count / 8000).tolist() == pytest.approx([0.125, 0.375, 0.5], abs=0.02)
+    assert torch.equal(
+        batch["draw_weight"], torch.where(batch["reward"] > 1000, 4.0, 3.0).where(batch["reward"] > 0, 1)
+    )
+    store.add(weighted(walk.window([4, 4], [Stop.WINDOW] * 2), [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    left = store.draw(np.random.default_rng(0), 100)["reward"].unique().tolist()  # what was overwritten is gone
+    assert left == [5.0]
+    again = Replay(capacity=8, start_after=0)
+    again.load_state_dict(store.state_dict())
+    assert again.weighted.sums.tolist() == store.weighted.sums.tolist()
+    for one in (store, again):
+        one.add(weighted(walk.window([1, 1], [Stop.WINDOW] * 2), [0.5, 0.25]))
+        walk.at = [at - 1 for at in walk.at]
+    one, other = (s.draw(np.random.default_rng(5), 50) for s in (store, again))
+    assert all(torch.equal(one[name], other[name]) for name in ("reward", "final_observation", "draw_weight"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -1.0, float("inf")])
+def test_draw_weights_that_are_none_are_refused(bad):
+    with pytest.raises(UsageError, match="finite and at least 0"):
+        Replay(capacity=50).add(weighted(Walk(1).window([2], [Stop.WINDOW]), [1.0, bad]))
+    store = Replay(capacity=50)
+    store.add(weighted(Walk(1).window([2], [Stop.WINDOW]), [0.0, 0.0]))
+    with pytest.raises(UsageError, match="all draw weights are 0"):
+        store.draw(np.random.default_rng(0), 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.0, 0.1, 1.0, 7.0]), min_size=1, max_size=700), st.integers(0, 2**32 - 1))
+def test_weighted_draws_are_the_inverse_of_the_cumulative_distribution(weights, seed):
+    held = np.array(weights, np.float32)
+    if not held.any():
+        return
+    found = Weighted(held).draw(np.random.default_rng(seed), 64)
+    assert bool((held[found] > 0).all())
+    heights = held.cumsum(dtype=np.float64)
+    expected = np.searchsorted(heights, np.random.default_rng(seed).random(64) * heights[-1], side="right")
+    assert np.mean(found == expected) > 0.95  # but for rounding at the borders
+
+
+def test_a_draw_of_256_rows_of_a_million_takes_less_than_a_millisecond():
+    store = Replay(capacity=1_000_000, start_after=0)
+    columns = {"observation": torch.randn(1000, 17), "action": torch.randn(1000, 6), "reward": torch.randn(1000)}
+    ends = {"terminated": torch.tensor([False]), "final_observation": torch.randn(1, 17)}
+    for _ in range(3):
+        store.add(Batch(torch.tensor([0, 1000]), columns, ends))
+    store.heads, kinds = [1_000_001], store.rows["kind"]
+    kinds.fill_(0)
+    seconds = []
+    for i in range(30):
+        began = time.process_time()
+        store.draw(Streams(0).generator("replay", 0, i), 256)
+        seconds.append(time.process_time() - began)
+    assert min(seconds) < 1e-3

@@ -1,4 +1,9 @@
-"""What action critics learn from, worked out when a batch is drawn: targets, and actions to hold others against."""
+"""What action critics learn from, worked out when a batch is drawn: targets, and actions to hold others against.
+
+Targets read what stands in the batch: a link before them in the recipe's `drawn` may write `reward` anew, `discount`
+for each decision in place of the setting, `following_action` (with `following_logp`, else 0) in place of the policy's,
+and `weight`, which the critics' error is multiplied by.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,15 @@ def noise(batch: Batch, policy: ActingPolicy, generator: np.random.Generator) ->
     return batch.with_columns(noise=policy.noise(generator, batch.decisions, 1)[0])
 
 
+def importance(batch: Batch, *, share: float = 1.0) -> Batch:
+    """`weight` [D] that undoes draws in proportion to `draw_weight`: (the batch's least of them / its own) ** share.
+
+    Schaul et al. 2016, arXiv 1511.05952, section 3.4, where `share` is β.
+    """
+    drawn_by = batch["draw_weight"]
+    return batch.with_columns(weight=(drawn_by.min() / drawn_by) ** share)
+
+
 @torch.no_grad()
 def soft_target(
     batch: Batch,
@@ -35,7 +49,11 @@ def soft_target(
     et al. 2021). Haarnoja et al. 2018, eq. 3.
     """
     following = policy.features(batch["final_observation"])
-    action, logp = policy.drawn(following, policy.noise(generator, batch.decisions, 1)[0])
+    if "following_action" in batch:
+        action = batch["following_action"]
+        logp = batch["following_logp"] if "following_logp" in batch else torch.zeros(batch.decisions)
+    else:
+        action, logp = policy.drawn(following, policy.noise(generator, batch.decisions, 1)[0])
     worth = least(targets["critic"].action_values(following, action), generator, subset)
     return _bootstrapped(batch, worth - policy.log_temperature.exp() * logp, discount)
 
@@ -58,9 +76,11 @@ def smoothed_target(
     """
     slow = targets["slow"]
     following = slow.features(batch["final_observation"])
-    jitter = (smoothing * slow.noise(generator, batch.decisions, 1)[0]).clamp(-limit, limit)
-    unit = (slow.to_unit(slow.chosen(following)) + jitter).clamp(-1, 1)
-    action = slow.to_world(unit)
+    if "following_action" in batch:
+        action = batch["following_action"]
+    else:
+        jitter = (smoothing * slow.noise(generator, batch.decisions, 1)[0]).clamp(-limit, limit)
+        action = slow.to_world((slow.to_unit(slow.chosen(following)) + jitter).clamp(-1, 1))
     worth = slow.action_values(following, action).amin(-1)
     return _bootstrapped(batch.with_columns(following_action=action), worth, discount)
 
@@ -140,4 +160,5 @@ def least(values: Tensor, generator: np.random.Generator, subset: int | None) ->
 
 def _bootstrapped(batch: Batch, worth: Tensor, discount: float) -> Batch:
     going = (~batch["terminated"]).float()
-    return batch.with_columns(target=batch["reward"] + discount * going * worth)
+    factor = batch.columns.get("discount", discount)
+    return batch.with_columns(target=batch["reward"] + factor * going * worth)

@@ -43,16 +43,17 @@ class Batch:
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        decisions, episodes = self.decisions, len(self)  # shapes are asked, not len(): that is a call into Python
         for name, column in self.columns.items():
-            if len(column) != self.decisions:
-                raise ValueError(f"column {name} has {len(column)} rows, the batch has {self.decisions} decisions")
-        entries = {name: len(v) for name, v in self.episode.items()} | {name: len(v) for name, v in self.notes.items()}
+            if column.shape[0] != decisions:
+                raise ValueError(f"column {name} has {len(column)} rows, the batch has {decisions} decisions")
+        entries = {name: v.shape[0] for name, v in self.episode.items()} | {n: len(v) for n, v in self.notes.items()}
         for name, count in entries.items():
-            if count != len(self):
+            if count != episodes:
                 raise ValueError(f"{name} has {count} entries, the batch has {len(self)} episodes")
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return self.offsets.shape[0] - 1
 
     @cached_property
     def decisions(self) -> int:
@@ -67,6 +68,10 @@ class Batch:
     @cached_property
     def owner(self) -> Tensor:
         """[D] the episode of each decision."""
+        if self.decisions == len(self):
+            alone = torch.arange(len(self) + 1)
+            if torch.equal(self.offsets, alone):  # a decision each, as stores draw them
+                return alone[:-1]
         return torch.repeat_interleave(torch.arange(len(self)), self.lengths)
 
     @cached_property

@@ -13,6 +13,7 @@ from pilotage.data import dataset
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
+from pilotage.data.weighted import Weighted
 
 
 class Offline:
@@ -34,7 +35,7 @@ class Offline:
         self.data, self.digest = data, digest
         self.decisions_per_batch, self.batches_per_step = decisions_per_batch, batches_per_step
         self.record: Batch | None = None
-        self.heights: Tensor | None = None  # [D] cumulative draw weights, float64
+        self.weighted: Weighted | None = None
         self.spread: float | None = None
 
     def open(self, world: Any) -> Batch:
@@ -52,14 +53,14 @@ class Offline:
     def fill(self, record: Batch) -> None:
         """Takes the record as the credit chain left it; invalid episodes are left out."""
         record = record if bool(record.valid.all()) else record.select(record.valid)
-        self.record, self.heights = record, None
+        self.record, self.weighted = record, None
         if "draw_weight" in record:
             weight = record["draw_weight"].double()
-            heights = weight.cumsum(0)
-            if not bool(torch.isfinite(heights[-1]) & (weight >= 0).all() & (heights[-1] > 0)):
+            weighted = Weighted(weight.numpy())
+            if not weighted.total > 0:
                 raise UsageError("draw weights are finite, at least 0, and not all 0")
             if bool((weight != weight[0]).any()):  # equal weights are none, and draw as without
-                self.heights = heights
+                self.weighted = weighted
 
     def facts(self) -> dict[str, float]:
         """What a run logs of its data: the positive-sided variance of returns (as on disk, where they were read), and
@@ -67,8 +68,8 @@ class Offline:
         record = self._filled()
         spread = dataset.positive_variance(record.returns) if self.spread is None else self.spread
         worth = float(record.decisions)
-        if self.heights is not None:
-            p = record["draw_weight"].double() / self.heights[-1]
+        if self.weighted is not None:
+            p = record["draw_weight"].double() / self.weighted.total
             worth = float(1 / p.square().sum())
         return {"data/positive_variance": spread, "data/effective_decisions": worth}
 
@@ -103,10 +104,9 @@ class Offline:
 
     def rows(self, generator: np.random.Generator, count: int) -> Tensor:
         """[count] numbers of decisions of the record."""
-        if self.heights is None:
+        if self.weighted is None:
             return torch.from_numpy(generator.integers(self._filled().decisions, size=count))
-        level = torch.from_numpy(generator.random(count)) * self.heights[-1]
-        return torch.searchsorted(self.heights, level, right=True).clamp(max=len(self.heights) - 1)
+        return torch.from_numpy(self.weighted.draw(generator, count))
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the data are on disk, and draws have their own streams."""

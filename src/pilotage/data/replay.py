@@ -12,17 +12,18 @@ from torch import Tensor
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
+from pilotage.data.weighted import Rows, Weighted
 
 GOES_ON, TERMINATED, CUT, LAST = range(4)  # of a row: what followed; LAST rows hold a final observation and no decision
 KEPT = ("observation", "action", "reward")
-Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Replay:
     """The last `capacity` decisions; for each new one, `updates_per_decision` batches of `decisions_per_batch`.
 
     A row is followed by the row of its next observation, so none is stored twice: an episode costs one row more than
-    its decisions. Rows are drawn uniformly with replacement by the step's own stream. Nothing is drawn before
+    its decisions. Rows are drawn with replacement by the step's own stream: in proportion to the column `draw_weight`
+    where the recipe's credit chain writes one, which batches then have too, else uniformly. Nothing is drawn before
     `start_after` decisions. Batches are episodes of one decision: columns `observation`, `action`, `reward`, and per
     episode `terminated` and `final_observation`, the next observation.
     """
@@ -40,6 +41,7 @@ class Replay:
         self.capacity, self.decisions_per_batch = capacity, decisions_per_batch
         self.updates_per_decision, self.start_after = updates_per_decision, start_after
         self.rows: dict[str, Tensor] = {}
+        self.weighted: Weighted | None = None
         self.heads: list[int] = []  # per lane: rows ever written
         self.seen = 0
         self.owed = 0.0  # batches that new decisions have earned and that were not drawn yet
@@ -72,6 +74,13 @@ class Replay:
         # reward of a LAST row are never written, and a checkpoint is to be the same whatever memory held before
         self.rows = {n: torch.zeros((lanes, each, *c.shape[1:]), dtype=c.dtype) for n, c in shapes.items()}
         self.rows["kind"] = torch.full((lanes, each), LAST, dtype=torch.uint8)
+        if "draw_weight" in batch:
+            self.rows["draw_weight"] = torch.zeros((lanes, each))
+        self._weigh()
+
+    def _weigh(self) -> None:
+        held = self.rows.get("draw_weight")
+        self.weighted = None if held is None else Weighted(held.view(-1).numpy())
 
     def _write(self, batch: Batch, episode: int, lane: int, start: int, end: int) -> None:
         """An episode's rows and its final observation, over the oldest; one that goes on from the last replaces it."""
@@ -92,6 +101,10 @@ class Replay:
         self.rows["kind"][lane, places[:-1]] = GOES_ON
         self.rows["kind"][lane, places[-2]] = TERMINATED if batch["terminated"][episode] else CUT
         self.rows["kind"][lane, places[-1]] = LAST
+        if self.weighted is not None:
+            self.rows["draw_weight"][lane, places[:-1]] = batch["draw_weight"][start:end].float()
+            self.rows["draw_weight"][lane, places[-1]] = 0.0
+            self.weighted.changed(lane * size + places.numpy())
         self.heads[lane] = head + count + 1
 
     def batches(self, streams: Streams, step: int) -> Iterator[Batch]:
@@ -103,22 +116,28 @@ class Replay:
             index += 1
 
     def draw(self, generator: np.random.Generator, count: int) -> Batch:
-        """`count` decisions, uniformly, with replacement."""
+        """`count` decisions, with replacement."""
         kinds = self.rows["kind"].flatten(0, 1).numpy()
-        chosen = self._uniform(generator, count)
-        while len(bad := np.flatnonzero(kinds[chosen] == LAST)):  # rows that hold no decision: drawn again
-            chosen[bad] = self._uniform(generator, len(bad))
+        chosen = self._chosen(generator, count, kinds)
         size = self.rows["kind"].shape[1]
         following = chosen + 1
         following[following % size == 0] -= size  # a lane's rows are circular
         return Batch(
             torch.arange(count + 1),
-            {name: self._taken(name, chosen) for name in KEPT},
+            {name: self._taken(name, chosen) for name in self.rows if name != "kind"},
             {
                 "terminated": torch.from_numpy(kinds[chosen] == TERMINATED),
                 "final_observation": self._taken("observation", following),
             },
         )
+
+    def _chosen(self, generator: np.random.Generator, count: int, kinds: Any) -> Rows:
+        if self.weighted is not None:
+            return self.weighted.draw(generator, count)
+        chosen = self._uniform(generator, count)
+        while len(bad := np.flatnonzero(kinds[chosen] == LAST)):  # rows that hold no decision: drawn again
+            chosen[bad] = self._uniform(generator, len(bad))
+        return chosen
 
     def _taken(self, name: str, rows: Rows) -> Tensor:
         return self.rows[name].flatten(0, 1).index_select(0, torch.from_numpy(rows))
@@ -156,3 +175,4 @@ class Replay:
                     whole.fill_(LAST)
                 whole[:, : kept.shape[1]] = kept
                 self.rows[name] = whole
+            self._weigh()

@@ -26,11 +26,11 @@ class Feedback(Regularised):
         self, policy: Any, world: Any, streams: Streams, *, model: str = "counts", bonus: float = 0.01,
         delta: float = 0.1, ridge: float = 0.0, demonstrations: int = 100, expert_noise: float = 0.05,
         temperature: float | None = None, accuracy: float = 0.1, stop: bool = False, preferences: int = 200,
-        sharpness: float = 1.0, timed: bool = False,
+        sharpness: float = 1.0, timed: bool = False, form: str = "hoeffding",
     ) -> None:  # fmt: skip
         super().__init__(
             policy, world, streams, model=model, bonus=bonus, delta=delta, ridge=ridge, demonstrations=demonstrations,
-            expert_noise=expert_noise, temperature=temperature, accuracy=accuracy, stop=stop,
+            expert_noise=expert_noise, temperature=temperature, accuracy=accuracy, stop=stop, form=form,
         )  # fmt: skip
         if preferences < 1 or sharpness <= 0:
             raise UsageError("preferences is at least 1, sharpness above 0")

@@ -169,6 +169,35 @@ def backward(estimate: Estimate, caps: Array, added: Array, back: Back) -> Array
     return found
 
 
+def between(
+    estimate: Estimate, caps: Array, scale: float, cells: int, delta: float, back: Back
+) -> tuple[Array, Array, Array]:
+    """Upper and lower action values [n, H, S, A] with Bernstein's bonus, and its part b' that has no variance in it.
+
+        b = c (3 sqrt(Var_p(V_up) β / n) + 9 H span β / n) + p (V_up - V_low) / H
+        β = log(4 cells / δ) + log(4 e n (2n + 1))
+
+    c = `scale`, n the visits, span = caps[0]; values are held within [0, caps_h]. b' = c H span β / n. Infinite where
+    nothing was seen. Ménard et al. 2021 (UCBVI-BPI); Tiapkin et al. 2024, appendix (UCBVI-Ent+), where H span is H².
+    """
+    copies, horizon, states, _ = estimate.width.shape
+    share, span = estimate.width**2, float(caps[0])
+    visits = np.maximum(1.0, np.divide(1.0, share, out=np.ones_like(share), where=share > 0))
+    beta = np.log(4 * cells / delta) + np.log(4 * math.e * visits * (2 * visits + 1))
+    plain = scale * horizon * span * beta * share if scale else np.zeros_like(share)
+    upper, lower = np.empty_like(share), np.empty_like(share)
+    above, below = np.zeros((copies, states)), np.zeros((copies, states))
+    for h in reversed(range(horizon)):
+        mean, reward = estimate.ahead(h, above), estimate.reward(h)
+        variance = (estimate.ahead(h, above**2) - mean**2).clip(min=0.0)
+        swing = scale * 3 * np.sqrt(variance * (beta * np.minimum(share, 1.0))[:, h]) if scale else 0.0
+        added = swing + 9 * plain[:, h] + estimate.ahead(h, above - below) / horizon
+        upper[:, h] = np.clip(reward + mean + added, 0.0, caps[h])
+        lower[:, h] = np.clip(reward + estimate.ahead(h, below) - added, 0.0, caps[h])
+        above, below = back(upper[:, h], h), back(lower[:, h], h)
+    return upper, lower, plain
+
+
 def highest(action_value: Array, h: int = 0) -> Array:
     """Hard backup: […, S, A] → […, S]."""
     found: Array = action_value.max(-1)

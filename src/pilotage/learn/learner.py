@@ -212,7 +212,9 @@ class Learner:
         total = 0.0
         for part in self.policy.split(heard) if heard is not None else ():
             quantities = self.policy.quantities(part, active.asks)
-            loss = self._loss(active, part, quantities, weights, progress, tally, report, first and step == 0)
+            whole = part is minibatch  # and so in its order
+            here = weights if whole else {how: weight[part.index] for how, weight in weights.items()}
+            loss = self._loss(active, part, quantities, here, progress, tally, report, first and step == 0)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             if first and "logp" in quantities and "behaviour_logp" in part:
@@ -234,15 +236,14 @@ class Learner:
         active: ActiveTerm,
         part: Minibatch,
         quantities: dict[str, Any],
-        weights: dict[str, Tensor],
+        here: dict[str, Tensor],
         progress: float,
         tally: Tally,
         report: bool,
         fresh: bool,
     ) -> Tensor:
-        """The term's weighted sum over one micro-batch."""
+        """The term's weighted sum over one micro-batch, with its decisions' weights by reduction."""
         total: Tensor | None = None
-        here = {reduction: whole[part.index] for reduction, whole in weights.items()}
         for key, objective, function in active.losses:
             terms: Terms = function(rows=part, progress=progress, targets=self.targets, **quantities)
             if fresh and terms.zero_at_start is not None:

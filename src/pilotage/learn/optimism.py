@@ -18,24 +18,27 @@ from pilotage.learn.finite import Array, Counts, Gram, Which, Whole
 class Optimistic:
     """Plans anew after each step, for the model estimated so far plus a bonus, and plays the best actions of the plan.
 
-    model: "counts", or "linear" in the world's features (one-hot where it has none). bonus: scale of `finite.bonus`.
-    ridge: of the regression (counts take 0). Values are held within [0, what can still be got]: the steps left, and
-    the world's largest return. Sources: Azar et al. 2017 (UCBVI); Jin et al. 2020 (LSVI-UCB).
+    model: "counts", or "linear" in the world's features (one-hot where it has none). bonus: scale of `finite.bonus`, or
+    with form "bernstein" (counts only) of `finite.between`. ridge: of the regression (counts take 0). Values are held
+    within [0, what can still be got]: the steps left, and the world's largest return. Sources: Azar et al. 2017
+    (UCBVI); Jin et al. 2020 (LSVI-UCB).
     """
 
     def __init__(
         self, policy: Any, world: Any, *, model: str = "counts", bonus: float = 0.01, delta: float = 0.1,
-        ridge: float = 0.0,
+        ridge: float = 0.0, form: str = "hoeffding",
     ) -> None:  # fmt: skip
         if not hasattr(policy, "probabilities") or not hasattr(world, "features"):
             raise UsageError("learners of tables need the table policy and a finite: world")
         if model not in ("counts", "linear"):
             raise UsageError(f"model {model!r} is not counts or linear")
+        if form not in ("hoeffding", "bernstein") or (form == "bernstein" and model != "counts"):
+            raise UsageError("form is hoeffding, or bernstein with model counts: it needs the variance of next values")
         if bonus < 0 or ridge < 0 or not 0 < delta < 1 or (model == "linear" and ridge == 0):
             raise UsageError("bonus is at least 0, ridge too (above it for a linear model), delta between 0 and 1")
         self.policy, self.world = policy, world
         self.targets: dict[str, Any] = {}  # nothing follows a table
-        self.scale, self.delta, self.model = bonus, delta, model
+        self.scale, self.delta, self.model, self.form = bonus, delta, model, form
         sizes = (policy.replicas, policy.horizon, policy.states, policy.actions)
         self.sizes = sizes
         features = world.features() if model == "linear" else None
@@ -65,12 +68,24 @@ class Optimistic:
     def upper(self, which: Which) -> Array:
         """[n, H, S, A] optimistic action values of some replicas, by hard backups."""
         estimate = self.seen.estimate(which)
+        if self.form == "bernstein":
+            return self.bounds(estimate, finite.highest)[0]
         return finite.backward(estimate, self.caps, self.bonus(estimate.width), finite.highest)
+
+    def bounds(self, estimate: finite.Estimate, back: finite.Back) -> tuple[Array, Array, Array]:
+        """Upper and lower action values [n, H, S, A], and the certified gap's own bonus, which falls like 1 / n."""
+        if self.form == "bernstein":
+            return finite.between(estimate, self.caps, self.scale, self._cells(), self.delta, back)
+        added, span = self.bonus(estimate.width), float(self.caps[0])
+        upper, lower = (finite.backward(estimate, self.caps, sign * added, back) for sign in (1.0, -1.0))
+        return upper, lower, np.minimum(added, span) ** 2 / max(span, 1e-12)
 
     def bonus(self, width: Array) -> Array:
         """[n, H, S, A] the bonus of this width."""
-        cells = self.sizes[1] * self.seen.features
-        return finite.bonus(width, self.scale, float(self.caps[0]), cells, self.delta)
+        return finite.bonus(width, self.scale, float(self.caps[0]), self._cells(), self.delta)
+
+    def _cells(self) -> int:
+        return int(self.sizes[1] * self.seen.features)
 
     def play(self, probabilities: Array) -> float:
         """Makes [N, H, S, A] the policy; 1 if that changes it, else 0."""
@@ -98,9 +113,9 @@ class Regularised(Optimistic):
     def __init__(
         self, policy: Any, world: Any, streams: Streams, *, model: str = "counts", bonus: float = 0.01,
         delta: float = 0.1, ridge: float = 0.0, demonstrations: int = 100, expert_noise: float = 0.05,
-        temperature: float | None = None, accuracy: float = 0.1, stop: bool = False,
+        temperature: float | None = None, accuracy: float = 0.1, stop: bool = False, form: str = "hoeffding",
     ) -> None:  # fmt: skip
-        super().__init__(policy, world, model=model, bonus=bonus, delta=delta, ridge=ridge)
+        super().__init__(policy, world, model=model, bonus=bonus, delta=delta, ridge=ridge, form=form)
         if demonstrations < 0 or accuracy <= 0 or (temperature is not None and temperature < 0):
             raise UsageError("demonstrations and temperature are at least 0, accuracy above it")
         copies, horizon, *sizes = self.sizes
@@ -115,10 +130,9 @@ class Regularised(Optimistic):
 
     def plan(self, start: Whole) -> dict[str, float]:
         estimate = self.seen.estimate(slice(None))
-        added = self.bonus(estimate.width)
-        upper, lower = (finite.backward(estimate, self.caps, sign * added, self._back) for sign in (1.0, -1.0))
+        upper, lower, own = self.bounds(estimate, self._back)
         value, policy = finite.soft(upper, self.reference, self.temperature)
-        gap = self._gap(estimate, policy, added, upper - lower)
+        gap = self._gap(estimate, policy, own, upper - lower)
         certified = np.take_along_axis(gap[:, 0], start[:, None], -1)[:, 0]
         if self.stop:
             policy[self.stopped] = self.policy.probabilities.numpy()[self.stopped]
@@ -133,13 +147,11 @@ class Regularised(Optimistic):
     def _back(self, action_value: Array, h: int) -> Array:
         return finite.soft(action_value, self.reference[:, h], self.temperature)[0]
 
-    def _gap(self, estimate: finite.Estimate, policy: Array, added: Array, apart: Array) -> Array:
-        """[N, H, S] G_h = clip(π·((1 + 1/H) p G_{h+1} + b²/span) + max_a (Q̄ - Q̲)² / 2λ, 0, what is left): how far the
+    def _gap(self, estimate: finite.Estimate, policy: Array, own: Array, apart: Array) -> Array:
+        """[N, H, S] G_h = clip(π·((1 + 1/H) p G_{h+1} + own) + max_a (Q̄ - Q̲)² / 2λ, 0, what is left): how far the
         policy can be from the best of the regularised problem; without λ, the distance of the bounds itself."""
         horizon, span = self.sizes[1], float(self.caps[0])
         found, value = np.empty(apart.shape[:-1]), np.zeros((self.sizes[0], self.sizes[2]))
-        # squared bonuses fall like 1/n, as the recursion's own do
-        own = np.minimum(added, span) ** 2 / max(span, 1e-12)
         with np.errstate(divide="ignore"):
             smooth = (
                 np.minimum(apart.max(-1) ** 2 / (2 * self.temperature), span) if self.temperature else apart.max(-1)

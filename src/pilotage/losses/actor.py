@@ -13,9 +13,12 @@ from pilotage.policies.base import Minibatch
 
 
 def bellman_error(q: Tensor, rows: Minibatch) -> Terms:
-    """½ Σ_i (Q_i(s, a) - y)², per decision [S]; y the column `target`, the same for each of the ensemble q [S, N]."""
-    error = q - rows["target"].unsqueeze(-1)
-    return Terms(0.5 * error.square().sum(-1), lambda: {"q": q.mean(-1)})
+    """½ Σ_i (Q_i(s, a) - y)², per decision [S]; y the column `target`, the same for each of the ensemble q [S, N].
+
+    Times the column `weight`, where a link on drawn batches wrote one.
+    """
+    loss = 0.5 * (q - rows["target"].unsqueeze(-1)).square().sum(-1)
+    return Terms(loss * rows["weight"] if "weight" in rows else loss, lambda: {"q": q.mean(-1)})
 
 
 def soft_actor(actor_q: Tensor, actor_logp: Tensor, log_temperature: Tensor) -> Terms:

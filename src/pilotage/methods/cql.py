@@ -13,12 +13,14 @@ the first 40,000 of its million batches, which is left out. w = 0 is SAC. 20,000
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pilotage import credit, losses
 from pilotage.data.piece import piece
-from pilotage.learn.terms import Objective, Target, Term
+from pilotage.learn.terms import Objective, Target
 from pilotage.methods.method import method
+from pilotage.methods.roots import critics_then_actor
 from pilotage.run.recipe import Recipe
 
 
@@ -36,32 +38,19 @@ from pilotage.run.recipe import Recipe
 def cql(base: Recipe) -> Mapping[str, Any]:
     """SAC's two terms, with a penalty beside the critics' error."""
     optimiser = base.terms["actor"].optimiser
-    slower = optimiser.having(learning_rate=1e-4)
+    objectives = {
+        "actor": Objective(piece(losses.actor.soft_actor)),
+        "temperature": Objective(piece(losses.actor.temperature)),
+    }
+    penalty = Objective(piece(losses.conservative.conservative_gap))
+    terms = critics_then_actor(optimiser, objectives, penalty=penalty)
+    terms["actor"] = replace(terms["actor"], optimiser=optimiser.having(learning_rate=1e-4))
     return {
         "drawn.noise": piece(credit.bootstrap.noise),
         "drawn.target": piece(credit.bootstrap.sampled_target),
         "drawn.contrast": piece(credit.bootstrap.contrast),
         "targets.critic": Target("critic", rate=0.005),
-        "terms": {
-            "critic": Term(
-                {
-                    "error": Objective(piece(losses.actor.bellman_error)),
-                    "penalty": Objective(piece(losses.conservative.conservative_gap)),
-                },
-                "critic",
-                optimiser,
-                max_grad_norm=None,
-            ),
-            "actor": Term(
-                {
-                    "actor": Objective(piece(losses.actor.soft_actor)),
-                    "temperature": Objective(piece(losses.actor.temperature)),
-                },
-                "actor",
-                slower,
-                max_grad_norm=None,
-            ),
-        },
+        "terms": terms,
         "steps": 200,
         "evaluation.every": 50,
     }

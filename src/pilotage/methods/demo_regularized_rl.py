@@ -6,12 +6,12 @@ Tiapkin et al. 2024, arXiv 2310.17303. Cloning N_E episodes makes KL(expert || c
 with N_E and the regularised problem needs only O(1 / (λ ε)) episodes. Three methods: UCBVI-Ent+ (counts), LSVI-UCB-Ent
 (features), and rewards learnt from preferences between episodes of the clone (human feedback).
 
-What is ours, for the paper has no experiments and no released code: the bonus is UCBVI's (Hoeffding's form, scaled) in
-place of Bernstein's; values are held below what can still be got, not H; the certified gap's own bonus is b²/span; the
-clone of the linear variant has one-hot features, so that the expert is sure to be among them, and κ = A/(N_E + A); the
-last policy is judged, not a mixture (its value is the mean of `regret`). The expert is optimal but for 5 % of random
-actions. λ at 0 and no probing is the baseline to the bit. Direction: KL(expert || clone) is what cloning makes small,
-KL(π || clone) what is penalised.
+What is ours, for the paper has no experiments and no released code: the bonus is UCBVI's (Hoeffding's form, scaled);
+the paper's, Bernstein's, is `learner.form=bernstein`, scaled too. Values are held below what can still be got, not H;
+the certified gap's own bonus is b²/span (with Bernstein's: H span β/n); the clone of the linear variant has one-hot
+features, so that the expert is sure to be among them, and κ = A/(N_E + A); the last policy is judged, not a mixture
+(its value is the mean of `regret`). The expert is optimal but for 5 % of random actions. λ at 0 and no probing is the
+baseline to the bit. Direction: KL(expert || clone) is what cloning makes small, KL(π || clone) what is penalised.
 """
 
 from __future__ import annotations

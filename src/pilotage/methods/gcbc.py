@@ -32,7 +32,7 @@ from pilotage.run.recipe import Recipe
 def gcbc(base: Recipe) -> Mapping[str, Any]:
     """Windows in place of decisions, a goal in hindsight for each, and a policy that knows where its goal stands."""
     achieved = getattr(base.world.target, "achieved", None)
-    if not achieved:
+    if achieved is None:
         raise UsageError(f"{base.world.use!r} does not say which of its observations a goal speaks of (`achieved`)")
     return {
         "store": windows_for(base),

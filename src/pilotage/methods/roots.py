@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +61,32 @@ def plays(recipe: Recipe) -> bool:
     target = recipe.rollout.target
     going_on = (rollouts.messages.Messages, rollouts.episodes.Episodes, rollouts.pairs.Given)
     return isinstance(target, type) and issubclass(target, going_on)
+
+
+def critics_then_actor(
+    optimiser: Piece, actor: Mapping[str, Objective], *, every: int = 1, **more: Objective
+) -> dict[str, Term]:
+    """Terms of methods with critics of actions: the critics' error (and `more` of theirs), then the actor's objectives,
+    on every `every`-th batch."""
+    error = {"error": Objective(piece(losses.actor.bellman_error)), **more}
+    return {
+        "critic": Term(error, "critic", optimiser, max_grad_norm=None),
+        "actor": Term(actor, "actor", optimiser, max_grad_norm=None, every=every),
+    }
+
+
+def off_policy(base: Recipe, actor: Mapping[str, Objective], *, every: int = 1) -> dict[str, Any]:
+    """What methods share that replay their decisions: one update a decision, in windows of 8, after 1,000 random
+    decisions."""
+    optimiser = piece(learn.optimisers.adam, learning_rate=base.get("terms.policy.optimiser.learning_rate"))
+    return {
+        "rollout": piece(rollouts.window.Window, lanes=1, steps=8, random_decisions=1000),
+        "store": piece(data.replay.Replay),
+        "terms": critics_then_actor(optimiser, actor, every=every),
+        "steps": 2500,
+        "evaluation.every": 250,
+        "checkpoint_every": 500,
+    }
 
 
 def warm_start(base: Recipe) -> Recipe:

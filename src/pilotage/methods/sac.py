@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage import credit, data, learn, losses, rollouts
+from pilotage import credit, losses
 from pilotage.data.piece import piece
-from pilotage.learn.terms import Objective, Target, Term
+from pilotage.learn.terms import Objective, Target
 from pilotage.methods.method import method
+from pilotage.methods.roots import off_policy
 from pilotage.run.recipe import Recipe
 
 
@@ -31,28 +32,13 @@ from pilotage.run.recipe import Recipe
 )
 def sac(base: Recipe) -> Mapping[str, Any]:
     """A replay store, targets worked out as batches are drawn, two terms and slow critics."""
-    optimiser = piece(learn.optimisers.adam, learning_rate=base.get("terms.policy.optimiser.learning_rate"))
+    # the temperature shares the actor's term, and so its forward pass
+    objectives = {
+        "actor": Objective(piece(losses.actor.soft_actor)),
+        "temperature": Objective(piece(losses.actor.temperature)),
+    }
     return {
-        "rollout": piece(rollouts.window.Window, lanes=1, steps=8, random_decisions=1000),
-        "store": piece(data.replay.Replay),
+        **off_policy(base, objectives),
         "drawn": {"noise": piece(credit.bootstrap.noise), "target": piece(credit.bootstrap.soft_target)},
         "targets": {"critic": Target("critic", rate=0.005)},
-        "terms": {
-            "critic": Term(
-                {"error": Objective(piece(losses.actor.bellman_error))}, "critic", optimiser, max_grad_norm=None
-            ),
-            # the temperature shares the actor's term, and so its forward pass
-            "actor": Term(
-                {
-                    "actor": Objective(piece(losses.actor.soft_actor)),
-                    "temperature": Objective(piece(losses.actor.temperature)),
-                },
-                "actor",
-                optimiser,
-                max_grad_norm=None,
-            ),
-        },
-        "steps": 2500,
-        "evaluation.every": 250,
-        "checkpoint_every": 500,
     }

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage import credit, data, learn, losses, rollouts
+from pilotage import credit, losses
 from pilotage.data.piece import piece
-from pilotage.learn.terms import Objective, Target, Term
+from pilotage.learn.terms import Objective, Target
 from pilotage.methods.method import method
+from pilotage.methods.roots import off_policy
 from pilotage.run.recipe import Recipe
 
 
@@ -31,25 +32,9 @@ from pilotage.run.recipe import Recipe
 )
 def td3(base: Recipe) -> Mapping[str, Any]:
     """A replay store, targets worked out as batches are drawn, two terms, and slow copies of actor and critics."""
-    optimiser = piece(learn.optimisers.adam, learning_rate=base.get("terms.policy.optimiser.learning_rate"))
+    objectives = {"actor": Objective(piece(losses.actor.deterministic_actor))}
     return {
-        "rollout": piece(rollouts.window.Window, lanes=1, steps=8, random_decisions=1000),
-        "store": piece(data.replay.Replay),
+        **off_policy(base, objectives, every=2),
         "drawn": {"target": piece(credit.bootstrap.smoothed_target)},
         "targets": {"slow": Target("", rate=0.005, every=2)},
-        "terms": {
-            "critic": Term(
-                {"error": Objective(piece(losses.actor.bellman_error))}, "critic", optimiser, max_grad_norm=None
-            ),
-            "actor": Term(
-                {"actor": Objective(piece(losses.actor.deterministic_actor))},
-                "actor",
-                optimiser,
-                max_grad_norm=None,
-                every=2,
-            ),
-        },
-        "steps": 2500,
-        "evaluation.every": 250,
-        "checkpoint_every": 500,
     }

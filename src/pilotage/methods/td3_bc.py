@@ -11,13 +11,13 @@ paper, 20,000 here unless asked.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from pilotage import credit, losses
 from pilotage.data.piece import piece
 from pilotage.learn.terms import Objective, Target, Term
 from pilotage.methods.method import method
+from pilotage.methods.roots import critics_then_actor
 from pilotage.run.recipe import Recipe
 
 
@@ -39,12 +39,7 @@ def td3_bc(base: Recipe) -> Mapping[str, Any]:
         "policy.normalise": True,
         "drawn.target": piece(credit.bootstrap.smoothed_target),
         "targets.slow": Target("", rate=0.005, every=2),
-        "terms": {
-            "critic": Term(
-                {"error": Objective(piece(losses.actor.bellman_error))}, "critic", actor.optimiser, max_grad_norm=None
-            ),
-            "actor": replace(actor, objectives=objectives, every=2),
-        },
+        "terms": critics_then_actor(actor.optimiser, objectives, every=2),
         "steps": 200,
         "evaluation.every": 50,
     }

@@ -3,8 +3,10 @@
     Q_h = clip(r̂_h + p̂_h V_{h+1} + b_h, 0, cap_h),   V_h = max_a Q_h,   b = c · span · sqrt(2 log(4SAH n²/δ) / n)
 
 Azar et al. 2017, arXiv 1703.05449. Counts are kept apart by time. The scale c is 0.01, since theory's constants drown
-small problems; values are also held below the world's largest return. The first episode is played at random. A step
-is an episode of each replica: independent learners side by side in one array, each with its own luck.
+small problems; values are also held below the world's largest return. `learner.form=bernstein` has the paper's other
+bonus, of the variance of next values, in UCBVI-BPI's form (`pilotage.learn.finite:between`). The first episode is
+played at random. A step is an episode of each replica: independent learners side by side in one array, each with its
+own luck.
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ class Networks(nn.Module):
 
         `frozen` lets gradients reach the inputs only.
         """
-        layers = [*self.weights, *self.biases]
+        # straight from where they are registered: a list of parameters is slow to go through
+        layers: list[Any] = [*self.weights._parameters.values(), *self.biases._parameters.values()]
         if frozen:
             layers = [p.detach() for p in layers]
         if members is not None:

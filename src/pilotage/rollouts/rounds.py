@@ -7,9 +7,13 @@ import torch
 
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
+from pilotage.data.tasks import Split
 from pilotage.policies.base import ActingPolicy, Policy
 from pilotage.rollouts.base import NextTask, Rollout, to_world
+from pilotage.worlds.bandits import BanditWorld
 from pilotage.worlds.base import World
+
+SPLITS: tuple[Split, ...] = ("train", "held_out")
 
 
 class Rounds(Rollout):
@@ -19,6 +23,11 @@ class Rounds(Rollout):
     Where the world is a log (it has `recorded`), nothing is played: action, reward and propensity are those on record.
     Columns besides the usual: `regret`, where the world knows it, and `copy`, which of the policy's copies it was.
     """
+
+    def check(self, policy: Policy, world: World) -> None:
+        if isinstance(world, BanditWorld):  # the first rounds of each split: an empty action set shows before the run
+            for split in SPLITS:
+                world.reset([world.task(0, split)], [0])
 
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int

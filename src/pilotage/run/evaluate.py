@@ -24,6 +24,7 @@ from pilotage.worlds.base import World
 
 MEASURES_SEE = ("policy", "world", "recipe")  # what a measure may ask for by name
 SHOWN = 16  # transcripts kept per evaluation
+NUMBERS = 100  # of actions that are no text, in a transcript
 
 
 class Evaluator:
@@ -150,7 +151,8 @@ def transcripts(batch: Batch) -> list[dict[str, Any]]:
         entry |= {name: notes[i] for name, notes in batch.notes.items()}
         if "answer" not in entry:
             start, end = int(batch.offsets[i]), int(batch.offsets[i + 1])
-            actions = np.round(batch["action"][start : min(end, start + 20)].double().numpy(), 3).tolist()
-            entry["answer"] = f"{end - start} actions: {actions}{' …' if end - start > 20 else ''}"
+            most = min(20, max(1, NUMBERS // max(1, batch["action"][0].numel())))
+            actions = np.round(batch["action"][start : min(end, start + most)].double().numpy(), 3).tolist()
+            entry["answer"] = f"{end - start} actions: {actions}{' …' if end - start > most else ''}"
         shown.append(entry)
     return shown

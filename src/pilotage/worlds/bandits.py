@@ -112,7 +112,11 @@ class BanditWorld(World):
                 self._blocks.clear()
             rng = Streams(self.seed).generator(f"rounds {split}", index=number)
             context, mean = self._drawn(rng, BLOCK, split)
-            self._blocks[key] = Chances(context, self._available(rng, BLOCK), mean, rng.random(BLOCK))
+            available = self._available(rng, BLOCK)
+            if not (some := available.any(1)).all():
+                empty = number * BLOCK + int((~some).argmax())
+                raise UsageError(f"the action set of {split} round {empty} is empty: there is nothing to choose from")
+            self._blocks[key] = Chances(context, available, mean, rng.random(BLOCK))
         return self._blocks[key]
 
     def _available(self, rng: np.random.Generator, count: int) -> NDArray[np.bool_]:

@@ -76,6 +76,13 @@ class World(ABC):
         """Frees processes and windows."""
 
 
+class GoalWorld(World):
+    """A world of goals: observations end with one, which speaks of the entries `achieved` of what stands before it."""
+
+    achieved: ClassVar[tuple[int, ...]] = ()
+    kind = "goals"
+
+
 @runtime_checkable
 class Playable(Protocol):
     """A world in which one can play without a task: `player` is the import path of a policy, made with the world, and

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pilotage.data.piece import UsageError, nearest
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Split, Task
+from pilotage.worlds.base import GoalWorld
 from pilotage.worlds.gym import GymWorld
 
 try:
@@ -58,7 +59,7 @@ class Repeated(gymnasium.Wrapper):  # type: ignore[misc]  # gymnasium is not typ
         return raw, total, terminated, truncated, info
 
 
-class PointMazeWorld(GymWorld):
+class PointMazeWorld(GoalWorld, GymWorld):
     """The maze `maze` (UMaze, Open, Medium, Large); an episode ends with a reward of 1 within 0.45 of the goal, or
     after `limit` steps with 0.
 
@@ -70,7 +71,6 @@ class PointMazeWorld(GymWorld):
     metric: ClassVar[str] = "success"
     reward_range = (0.0, 1.0)
     achieved: ClassVar[tuple[int, ...]] = (0, 1)
-    kind = "goals"
     player: ClassVar[str] = "pilotage.policies.waypoints:Wanderer"
     playground: ClassVar[Mapping[str, Any]] = {"ends_at_goal": False}
 
