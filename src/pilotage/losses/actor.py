@@ -48,7 +48,8 @@ def normalised_actor(actor_first_q: Tensor, *, alpha: float | None = 2.5) -> Ter
     """-λ Q_1(s, π(s)), per decision [S], with λ = alpha / mean |Q_1(s, π(s))| over these decisions, without gradient.
 
     alpha 0: no gradient at all. None: λ = 1, TD3's loss. Fujimoto & Gu 2021, eqs. 4 and 5, with the mean over policy
-    actions, as released code has it (the paper's: over logged ones).
+    actions, as released code has it (the paper's: over logged ones). Where several processes share a step, each has a λ
+    of its own.
     """
     if alpha is None:
         return Terms(-actor_first_q)

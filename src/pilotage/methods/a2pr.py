@@ -12,7 +12,8 @@ Switches under `terms.actor.objectives.imitation`: `weight` is mask (0.5, releas
 set); `loss.detach_target` (the paper's text takes a* as a constant; released code and this default do not);
 `loss.threshold` (ε_A, 0 in released code); `loss.project` and `loss.gate` off, with mask 1, leave TD3+BC. w_vae is the
 weight of `terms.model.objectives.reconstruction`. Networks here are as in TD3+BC, two layers of 256 (paper: actor 3,
-critics and V 4, model 2 of 750: `policy.hidden`, `policy.model_hidden`).
+critics and V 4, model 2 of 750: `policy.hidden`, `policy.model_hidden`). Released code also scales and shifts rewards
+for sparse tasks, by nothing unless told, which is left out.
 """
 
 from __future__ import annotations
