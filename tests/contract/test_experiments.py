@@ -277,3 +277,39 @@ def test_rewards_over_the_deviation_of_their_discounted_sums(experiment):
     again = experiment("reward_scale").RewardScale(discount=0.5)
     again.load_state_dict(scale.state_dict())
     assert torch.equal(again(batch)["reward"], scale(batch)["reward"])
+
+
+@pytest.mark.parametrize(
+    ("full", "noise", "wide", "faster", "said"),
+    [
+        (0.90, 0.05, 0.01, 30, "reproduced"),
+        (0.90, 0.05, 0.01, 9, "not reproduced"),  # as good, and not ten times as fast
+        (0.90, 0.85, 0.01, 30, "not reproduced"),  # the last plan is worth less than 10 points
+        (1.00, 0.05, 0.005, 30, "not reproduced"),  # more than 10 points below all levels, on one task
+        (0.90, 0.05, 0.40, 30, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_rti_dp(experiment, monkeypatch, full, noise, wide, faster, said):
+    module = experiment("rti_dp")
+    monkeypatch.setattr(module, "paces", lambda runs: {"dp-reach": float(faster), "rti-3-reach": 1.0})
+    centres = dict.fromkeys(module.ARMS, 0.88) | {"dp-pick": full, "dp-reach": 0.9, "noise-3-reach": noise}
+    made = module.EXPERIMENT
+    runs = {label: around(label, centre, wide, "eval/success") for label, centre in centres.items()}
+    for label in {a for a, _ in made.pairs}:  # against the others, as above
+        runs[label] = runs[label][::-1]
+        runs[label] = [dataclasses.replace(run, seed=4 - run.seed) for run in runs[label]]
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    judged = made.judge(runs, found)
+    assert judged.word == said
+    assert "milliseconds a control step dp-reach" in judged.because
+
+
+def test_arms_of_rti_dp_share_their_training(experiment, monkeypatch):
+    module = experiment("rti_dp")
+    monkeypatch.setattr(module.dataset, "names", list)
+    arms = module.arms(False)
+    assert {recipe.steps for recipe in arms.values()} == {0}
+    starts = {label: recipe.start.digest() for label, recipe in arms.items()}
+    assert len({digest for label, digest in starts.items() if "reach" in label}) == 1
+    assert len({digest for label, digest in starts.items() if "pick" in label}) == 2
+    assert [label for label in starts if "pick" in label and starts[label] != starts["dp-pick"]] == ["rti-4-scale-pick"]

@@ -42,6 +42,27 @@ def test_ppo_learns_to_walk_right(tmp_path):
     assert low_of_final(tmp_path / "run") > 4.5
 
 
+SMALL_CHAINS = {"world.reward": "brightness", "world.steps": 8, "policy.hidden": (128, 128), "evaluation.tasks": 100}
+
+
+def test_a_denoiser_learns_to_draw_what_is_wanted(tmp_path):
+    """300 batches; a blank picture is taken for one of ten classes."""
+    recipe = api.recipe("denoising", "images:digits", settings={**SMALL_CHAINS, "steps": 3, "evaluation.every": 0})
+    first, last = read_run(pl.train(recipe, out=tmp_path / "run").folder).evaluations
+    assert first["eval/success"] < 0.2
+    assert last["eval/success"] > 0.9
+
+
+@pytest.mark.parametrize("name", ["loop", "ddpo"])
+def test_denoisers_learn_to_draw_brighter_digits(name, tmp_path):
+    """From 300 batches of pretraining, in 20 steps of 128 pictures."""
+    sizes = {"start.steps": 3, "steps": 20, "evaluation.every": 0, "learning_rate": 3e-4}
+    recipe = api.recipe(name, "images:digits", seed=100, settings={**SMALL_CHAINS, **sizes})
+    arm = ended(recipe, tmp_path / "run")
+    assert arm.rise_over_items is not None
+    assert arm.rise_over_items.low > 0.005, verdict.rise_sentence(arm, "eval/return")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ppo_solves_cartpole(tmp_path, monkeypatch):
