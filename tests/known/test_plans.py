@@ -304,10 +304,6 @@ def test_a_denoising_loss_is_the_one_worked_out_by_hand(make):
 def test_trajectory_weighting_stacks(name, make):
     parts = assemble(make(f"trajectory-weighting+{name}"))
     batch = next(parts.store.batches(parts.streams, 0))
-<<<<<<< HEAD
-    assert parts.store.weighted is not None
-=======
->>>>>>> main
     now = batch["place"].reshape(len(batch), -1)[:, batch["now"][0]]
     record = parts.store.record
     assert bool((record["draw_weight"][now] > 0).all())
