@@ -64,9 +64,9 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
         bad += [against[name].difference.high <= 0 for name in BASELINES]
         gaps = [f"minus {name} {found.difference.estimate:+.3f} {between(found)}" for name, found in against.items()]
         side = verdict.side(ours, runs[ours])
-        known = [series[-1] for run in runs[ours] if len(series := run.series("eval/success")[1])]
-        success = sum(known) / max(len(known), 1)
-        rise = f"from {side.start.estimate:.3f} to {side.final.estimate:.3f} ({success:.0%} recognised)"
+        known = [[record["eval/success"] for record in run.records if "eval/success" in record] for run in runs[ours]]
+        success = ", ".join(f"{series[-1]:.0%}" for series in known if series)
+        rise = f"from {side.start.estimate:.3f} to {side.final.estimate:.3f} ({success} recognised)"
         said.append(f"{task}: LOOP with 4 {rise}; {', '.join(gaps)}")
     word = "reproduced" if all(good) else "not reproduced" if any(bad) else "inconclusive"
     return Judged(word, ". ".join(said))
