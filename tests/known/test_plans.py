@@ -128,6 +128,27 @@ def test_windows_of_play_go_on_in_the_middle_of_a_plan():
     world.close()
 
 
+@pytest.mark.parametrize("past", ["denoised", "clean", "renoised"])
+def test_what_stands_before_now_while_a_plan_is_made(past):
+    shown = []
+
+    class Watches(SigmaPlanner):
+        def say(self, noisy, time, states, goal):
+            shown.append((noisy / self.process.preconditioning((4 * time).exp())[2], (4 * time).exp()))
+            return super().say(noisy, time, states, goal)
+
+    policy = Watches(SEEN, ACTS, history=3, horizon=1, past=past, steps=2, **SMALL)
+    policy.reset([0])
+    moved = [policy.to_unit(act(policy, torch.full((1, 5), float(t)), [0], seed=t)) for t in range(4)]
+    for t in (1, 3):
+        first = policy.draws(torch.tensor([t]), 1)[0, :, :2]
+        for noisy, level in shown[2 * t : 2 * t + 2]:
+            known = torch.stack(moved[max(t - 2, 0) : t], dim=1)  # what had been executed, as far as the window reaches
+            before = noisy[:, 2 - known.shape[1] : 2]
+            wanted = known + level * first[:, 2 - known.shape[1] :] if past == "renoised" else known
+            assert torch.allclose(before, wanted, atol=1e-4) == (past != "denoised")
+
+
 def test_draws_are_of_the_plan_not_of_its_company():
     policy = planner()
     alone, both = policy.draws(torch.tensor([7]), 2), policy.draws(torch.tensor([3, 7]), 2)
@@ -190,6 +211,7 @@ def test_all_levels_of_ddpm_are_taken_in_order():
         ({"heads": 3}, "3 does not divide 8"),
         ({"achieved": (0, 9)}, "cannot end with 2 of a goal"),
         ({"history": 0}, "at least 1"),
+        ({"past": "cleen"}, "did you mean 'clean'"),
         ({"sampler": "eular"}, "did you mean 'euler'"),
         ({"schedule": "expnential"}, "did you mean 'exponential'"),
     ],
@@ -282,7 +304,6 @@ def test_a_denoising_loss_is_the_one_worked_out_by_hand(make):
 def test_trajectory_weighting_stacks(name, make):
     parts = assemble(make(f"trajectory-weighting+{name}"))
     batch = next(parts.store.batches(parts.streams, 0))
-    assert parts.store.heights is not None
     now = batch["place"].reshape(len(batch), -1)[:, batch["now"][0]]
     record = parts.store.record
     assert bool((record["draw_weight"][now] > 0).all())

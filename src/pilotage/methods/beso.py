@@ -11,7 +11,8 @@ goals for a share of 0.1 and may take λ other than 1. An average of the weights
 Where released code differs, and is not followed: it drops each number of a goal by itself, so that "no goal" is hardly
 ever seen in training (here whole goals); goals near an episode's end become zeros, which also mean "no goal" (here the
 last observation); at test time past actions enter the window clean under the label of noise σ, and only the last action
-of the window is executed (here the past is denoised along from fresh noise, as in training; a window may look ahead).
+of the window is executed (here the past is denoised along from fresh noise, as in training, and a window may look
+ahead; `policy.past` has the released way, and that of noising past actions again).
 Its attention dropout and its decay of the rate by 0.99 every 100 updates are left out (a cosine in its place). Goals
 here are places, where the paper takes whole states; steps are spaced geometrically (the paper's evaluation: linearly).
 """

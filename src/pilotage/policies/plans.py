@@ -24,6 +24,7 @@ from pilotage.policies.denoise.networks import CausalDenoiser, MLPDenoiser
 from pilotage.policies.denoise.process import Levels, Process
 from pilotage.policies.normalise import Normaliser
 
+SOLVERS, PASTS = ("euler", "ancestral", "heun"), ("denoised", "clean", "renoised")
 NETWORKS = ("mlp", "transformer")
 
 
@@ -186,6 +187,8 @@ class Planner(ActingPolicy):
                 "plan": torch.zeros(missing, self.span.length, self.width),
                 "age": torch.zeros(missing, dtype=torch.int64),
                 "begun": torch.zeros(missing, dtype=torch.bool),
+                "done": torch.zeros(missing, self.span.now, self.width),
+                "taken": torch.zeros(missing, dtype=torch.int64),
             }
             self._memory = {n: torch.cat([self._memory[n], v]) if held else v for n, v in fresh.items()}
         for values in self._memory.values():
@@ -202,6 +205,8 @@ class Planner(ActingPolicy):
         self, observation: Any, noise: Tensor, greedy: bool = False, lanes: Sequence[int] = ()
     ) -> tuple[Tensor, Tensor]:
         """As ActingPolicy; `greedy` changes nothing, since a plan is a sample. Log-probs are 0: there is no density."""
+        if len(lanes) != len(noise):
+            raise ValueError("a policy that plans is told on which lanes it acts")
         held, rows = self._memory, torch.tensor(list(lanes))
         observed = torch.as_tensor(observation).float().reshape(len(rows), 1, -1)
         begun, age = held["begun"].index_select(0, rows), held["age"].index_select(0, rows)
@@ -219,6 +224,8 @@ class Planner(ActingPolicy):
         held["begun"].index_fill_(0, rows, True)
         held["age"].index_copy_(0, rows, age + 1)
         chosen = held["plan"][rows, self.span.now + age]
+        held["done"][rows] = torch.cat([held["done"][rows], chosen.unsqueeze(1)], dim=1)[:, 1:]
+        held["taken"][rows] += 1
         return self.to_world(self.executed(chosen)), torch.zeros(len(rows))
 
     def executed(self, unit: Tensor) -> Tensor:
@@ -326,7 +333,12 @@ class LevelPlanner(DenoisingPlanner):
 
 class SigmaPlanner(DenoisingPlanner):
     """Denoises over continuous levels, as EDM: `steps` from `largest` to `smallest`, spaced as `schedule` says
-    (exponential, linear, karras), by `sampler` (euler, ancestral, heun)."""
+    (exponential, linear, karras), by `sampler` (euler, ancestral, heun).
+
+    past: what stands in a plan's places before now while it is made: "denoised" along with the rest, or the actions
+    that were executed, "clean", as released code of BESO has it (which training never shows: there all actions of a
+    window have one level of noise), or "renoised" to the level of each step.
+    """
 
     def __init__(
         self,
@@ -341,21 +353,37 @@ class SigmaPlanner(DenoisingPlanner):
         schedule: str = "exponential",
         steps: int = 3,
         guidance: float = 1.0,
+        past: str = "denoised",
         **planner: Any,
     ) -> None:
         super().__init__(observation, action, **planner)
-        known = ("euler", "ancestral", "heun")
-        if sampler not in known:
-            raise UsageError(f"there is no sampler {sampler!r}; {nearest(sampler, known)}")
+        for what, said, known in (("sampler", sampler, SOLVERS), ("past", past, PASTS)):
+            if said not in known:
+                raise UsageError(f"there is no {what} {said!r}; {nearest(said, known)}")
         self.process: Sigmas = Sigmas(smallest, largest, data_scale, density_scale)
         self.sigmas = karras.schedule(schedule, steps, smallest, largest)
-        self.sampler, self.guidance = sampler, guidance
+        self.sampler, self.guidance, self.past = sampler, guidance, past
 
     def plan(self, seen: Tensor, seeds: Tensor, lanes: Tensor) -> Tensor:
         ancestral = self.sampler == "ancestral"
         start, *noise = self.draws(seeds, len(self.sigmas) if ancestral else 1)
-        denoise, start = self.denoiser(seen), self.process.largest * start
+        denoise, start = self.holding(self.denoiser(seen), lanes, start), self.process.largest * start
         if ancestral:
             return sampling.euler_ancestral(denoise, start, self.sigmas, torch.stack(noise))
         solver = sampling.heun if self.sampler == "heun" else sampling.euler
         return solver(denoise, start, self.sigmas)
+
+    def holding(self, denoise: sampling.Denoise, lanes: Tensor, noise: Tensor) -> sampling.Denoise:
+        """The denoiser, shown the actions that these lanes executed in the places before now; noise [n, W, A] for what
+        is noised again. An episode's first plans have no such actions: those places are denoised."""
+        now = self.span.now
+        if self.past == "denoised" or now == 0:
+            return denoise
+        done, taken = self._memory["done"][lanes], self._memory["taken"][lanes]
+        known = (torch.arange(now) >= now - taken.unsqueeze(1)).unsqueeze(-1)
+
+        def held(noisy: Tensor, level: Tensor) -> Tensor:
+            shown = done + level * noise[:, :now] if self.past == "renoised" else done
+            return denoise(torch.cat([torch.where(known, shown, noisy[:, :now]), noisy[:, now:]], dim=1), level)
+
+        return held
