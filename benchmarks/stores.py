@@ -54,7 +54,9 @@ def drawing(*, store: str, decisions: int, rows: int, draws: int) -> Callable[[]
         made = Offline()
         made.fill(record)
         held = [*record.columns.values(), *record.episode.values(), record.offsets]
-        held += [] if made.heights is None else [made.heights]
+        held += (
+            [] if made.weighted is None else [torch.from_numpy(a) for a in (made.weighted.weights, made.weighted.sums)]
+        )
     raw = decisions * 4 * (SEEN + ACTED + 1)
     over = sum(column.numel() * column.element_size() for column in held) / raw
     streams = Streams(0)

@@ -22,6 +22,7 @@ from pilotage.losses.actor import (
     temperature,
 )
 from pilotage.policies.squashed import DeterministicActor, Ensemble, SquashedActor
+from pilotage.run.assemble import assemble
 from pilotage.run.recipe import difference
 
 VALUES, BEFORE = torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64), torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
@@ -210,3 +211,18 @@ def test_a_large_ensemble_with_layer_norm_trains(tmp_path):
     settings = {"policy.critics": 5, "policy.layer_norm": True, "drawn.target.subset": 2, "policy.hidden": [8]}
     run = trained(control_recipe("sac", "gym:Pendulum-v1", settings=settings), tmp_path / "run")
     assert run["critic.weights.0"].shape == (5, 4, 8)
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_released_code_acts_with_the_mean_which_is_an_option(greedy):
+    settings = {"rollout.greedy": greedy, "rollout.random_decisions": 8, "rollout.lanes": 1, "rollout.steps": 8}
+    parts = assemble(control_recipe("mdpo-off", "gym:Pendulum-v1", settings=settings))
+    try:
+        blind, batch = (
+            parts.rollout(parts.policy, parts.world, parts.sampler.next, parts.streams, step, 1, 1) for step in (0, 1)
+        )
+        means = [parts.policy.drawn(b["observation"], torch.zeros(8, 1))[0] for b in (blind, batch)]
+    finally:
+        parts.world.close()
+    assert not torch.allclose(blind["action"], means[0])  # the first ones are at random all the same
+    assert torch.allclose(batch["action"], means[1], atol=1e-6) == greedy

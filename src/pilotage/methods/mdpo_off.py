@@ -4,8 +4,9 @@
 
 Tomar et al. 2020, arXiv 2005.09814, section 4.2. With c = λ the previous policy drops out and the actor's loss is SAC's
 (with Q_1 in place of the minimum). Critics bootstrap from a slow state value. Where released code differs: it acts with
-the mean while training (here sampled, as SAC does); its value loss broadcasts [N] against [N, 1] and so is wrong (here
-each sample has its own). c = 0.5 is our choice: the paper tunes it per task (0.3 to 1); λ = 0.2.
+the mean while training (here sampled, as SAC does; `rollout.greedy=true` is theirs); its value loss broadcasts [N]
+against [N, 1] and so is wrong (here each sample has its own). c = 0.5 is our choice: the paper tunes it per task (0.3
+to 1); λ = 0.2.
 """
 
 from __future__ import annotations

@@ -20,12 +20,12 @@ class Window(Rollout):
     the window: those cut by it bootstrap from their true next observation (`truncated`, stop WINDOW).
 
     The first `random_decisions` are drawn uniformly from the action space, whole windows of them: what off-policy
-    methods begin with. Per-episode extras: `lane`, `episode_return`, `episode_length` of whole episodes that ended
-    here (NaN otherwise).
+    methods begin with. `greedy`: after those, the policy's best actions instead of draws. Per-episode extras: `lane`,
+    `episode_return`, `episode_length` of whole episodes that ended here (NaN otherwise).
     """
 
-    def __init__(self, *, lanes: int = 8, steps: int = 128, random_decisions: int = 0) -> None:
-        self.lanes, self.steps, self.random_decisions = lanes, steps, random_decisions
+    def __init__(self, *, lanes: int = 8, steps: int = 128, random_decisions: int = 0, greedy: bool = False) -> None:
+        self.lanes, self.steps, self.random_decisions, self.greedy = lanes, steps, random_decisions, greedy
         self.played = 0  # decisions so far
         self.observation: np.ndarray[Any, Any] | None = None
         self.running = np.zeros((2, lanes))  # return and length so far of each lane's episode
@@ -52,7 +52,7 @@ class Window(Rollout):
             blind = uniform_actions(world.action, streams.generator("rollout/random", step), steps, lanes)
         self.played += steps * lanes
         for t, drawn in enumerate(noise.unbind()):
-            action, logp = moves(policy, self.observation, drawn, every) if blind is None else blind[t]
+            action, logp = moves(policy, self.observation, drawn, every, self.greedy) if blind is None else blind[t]
             outcome = world.step(to_world(action), every)
             observations.append(self.observation)
             actions.append(action)
