@@ -16,6 +16,13 @@ from pilotage.run.results import RunResult
 ROOT = Path(__file__).parents[2]
 NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in p.read_text("utf-8")]
 CANDIDATES = {"nft", "lite-ppo", "mdpo", "mdpo-off", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
+AGAINST = (
+    "ppo_halfcheetah",
+    "td3_bc_halfcheetah",
+    "iql_halfcheetah",
+    "td3_bc_halfcheetah_half",
+    "iql_halfcheetah_half",
+)
 SPREAD = (-0.4, -0.2, 0.0, 0.2, 0.4)
 
 
@@ -185,6 +192,15 @@ def test_the_criterion_against_another_library(experiment, name, ours, wide, sai
     }
     found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in made.pairs}
     assert made.judge(runs, found).word == said
+
+
+def test_a_peer_that_has_learnt_nothing_is_not_reached(experiment):
+    module = experiment("iql_halfcheetah_half")
+    same = [arm(label, [-1.0, 0.0, 1.0], "eval/return") for label in ("iql", module.PEER)]
+    runs = dict(zip(("iql", module.PEER), same, strict=True))
+    found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in module.EXPERIMENT.pairs}
+    assert module.EXPERIMENT.judge(runs, found).word == "inconclusive"
+    assert experiment("iql_halfcheetah").EXPERIMENT.judge(runs, found).word == "reproduced"
 
 
 @pytest.mark.parametrize(

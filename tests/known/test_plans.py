@@ -417,3 +417,13 @@ class TestMaze:
                 cells[lane].add(world.cell(*seen[lane, :2]))
         assert all(len(met) >= 8 for met in cells)
         world.close()
+
+
+def test_draws_are_those_of_a_fresh_generator_for_each_seed():
+    policy = planner("levels")
+    seeds = torch.tensor([3, 0, 2**63 - 1])
+    found = policy.draws(seeds, 5)
+    for i, seed in enumerate(seeds.tolist()):
+        fresh = np.random.Generator(np.random.Philox(key=seed)).standard_normal((5, 4, 2), np.float32)
+        assert np.array_equal(found[:, i].numpy(), fresh)
+    assert torch.equal(policy.draws(seeds[1:2], 5), found[:, 1:2])

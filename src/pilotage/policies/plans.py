@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pilotage.data.piece import UsageError, nearest, passes_settings_on
@@ -26,6 +27,7 @@ from pilotage.policies.normalise import Normaliser
 
 SOLVERS, PASTS = ("euler", "ancestral", "heun"), ("denoised", "clean", "renoised")
 NETWORKS = ("mlp", "transformer")
+ZEROS = np.zeros(4, np.uint64)
 
 
 class Planner(ActingPolicy):
@@ -87,6 +89,7 @@ class Planner(ActingPolicy):
                     goals=int(goal > 0), goal=goal, width=width, layers=layers, heads=heads,
                 )  # fmt: skip
         self._memory: dict[str, Tensor] = {}
+        self._generator = np.random.Generator(np.random.Philox(key=0))
 
     def _spaces(self, observation: Any, action: Any) -> None:
         for what, space in (("observations", observation), ("actions", action)):
@@ -170,8 +173,17 @@ class Planner(ActingPolicy):
     def draws(self, seeds: Tensor, count: int) -> Tensor:
         """[count, n, W, A] standard normal numbers: each plan's own, from its seed alone."""
         shape = (count, self.span.length, self.width)
-        made = [np.random.Generator(np.random.Philox(key=int(s))).standard_normal(shape, np.float32) for s in seeds]
-        return torch.from_numpy(np.stack(made, axis=1))
+        return torch.from_numpy(np.stack([self._drawn(seed, shape) for seed in seeds.tolist()], axis=1))
+
+    def _drawn(self, seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """What a fresh Philox(key=seed) gives. One is set to every key, since making one asks the system for entropy
+        that a key has no use for, and that takes as long as a small network."""
+        bits: Any = self._generator.bit_generator
+        place = {"counter": ZEROS, "key": np.array([seed, 0], np.uint64)}
+        bits.state = {
+            "bit_generator": "Philox", "state": place, "buffer": ZEROS, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
+        }  # fmt: skip
+        return self._generator.standard_normal(shape, np.float32)
 
     def noise(self, generator: np.random.Generator, rows: int, steps: int) -> Tensor:
         """[steps, rows] seeds. A plan uses up many numbers, and few steps make one: so a step has the address of its

@@ -90,11 +90,11 @@ class RealTimePlanner(LevelPlanner):
 
     def replan(self, seen: Tensor, seeds: Tensor, lanes: Tensor) -> Tensor:
         """[n, W, A] plans from the ones before them; arguments as of `plan`."""
-        fresh, *drawn = self.draws(seeds, 1 + len(self.warm))
-        start = fresh if self.guess == "noise" else self.guesses(lanes)
+        drawn = self.draws(seeds, 1 + len(self.warm))
+        start = drawn[0] if self.guess == "noise" else self.guesses(lanes)
         if self.guess == "noised":
-            start = self.process.noised(start, torch.tensor([self.warm[0]]), fresh)
-        noise = None if self.quiet else torch.stack(drawn)
+            start = self.process.noised(start, torch.tensor([self.warm[0]]), drawn[0])
+        noise = None if self.quiet else drawn[1:]
         return sampling.ddpm(self.process, self.denoiser(seen), start, self.warm, noise, clip=self.clip)
 
     def guesses(self, lanes: Tensor) -> Tensor:
