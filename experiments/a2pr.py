@@ -1,7 +1,9 @@
-"""A2PR against TD3+BC on a mixed Pendulum log, and without each of its two parts (Liu et al. 2024, arXiv 2405.19909).
+"""A2PR against TD3+BC on a mixed Pendulum log (Liu et al. 2024, arXiv 2405.19909).
 
-Networks of 2 x 64 and 5,000 batches (paper: up to four layers of 256, a million batches). Reported beside the verdict:
-the shares of decisions whose target is the model's action, and of those that are not cloned at all.
+Networks of 2 x 64 and 5,000 batches (paper: up to four layers of 256, a million batches). So that values settle within
+them, both sides discount by 0.95 and their slow copies follow at a rate of 0.02; tried on seed 100 only, where 0.99 and
+0.005 left values far from settled. Reported beside the verdict: the shares of decisions whose target is the model's
+action, and of those that are not cloned at all. Mask and weights are A2PR's defaults.
 """
 
 from __future__ import annotations
@@ -14,12 +16,10 @@ from experiments.logs import PENDULUM
 from pilotage.run import verdict
 from pilotage.run.recipe import Recipe
 
-IMITATION = "terms.actor.objectives.imitation"
+SETTLING = {"drawn.target.discount": 0.95, "targets.slow.rate": 0.02}
 OWN = {
-    "td3-bc": {},
-    "a2pr": {"policy.model_hidden": (64, 64)},
-    "a2pr-logged-action": {"policy.model_hidden": (64, 64), f"{IMITATION}.loss.project": False},
-    "a2pr-no-gate": {"policy.model_hidden": (64, 64), f"{IMITATION}.loss.gate": False},
+    "td3-bc": SETTLING,
+    "a2pr": {**SETTLING, "terms.value.objectives.error.loss.discount": 0.95, "policy.model_hidden": (64, 64)},
 }
 MARGIN = 50  # of return, about 5 % of what lies between random play and an expert
 SHARES = {"projected": "actor/projected", "not cloned": "actor/gated_off"}
@@ -29,12 +29,11 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
     shared = {
         "steps": 3 if quick else 50,
         "policy.hidden": (64, 64),
-        "evaluation.every": 0 if quick else 10,
+        "evaluation.every": 0 if quick else 25,
         "evaluation.tasks": 5 if quick else 20,
         "evaluation.greedy": True,
     }
-    methods = {label: "td3-bc" if label == "td3-bc" else "a2pr" for label in OWN}
-    return {label: PENDULUM.recipe(methods[label], {**shared, **own}) for label, own in OWN.items()}
+    return {method: PENDULUM.recipe(method, {**shared, **own}) for method, own in OWN.items()}
 
 
 def share(runs: Runs, label: str, metric: str) -> float:
@@ -45,20 +44,18 @@ def share(runs: Runs, label: str, metric: str) -> float:
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    against = {other: comparisons["a2pr", other] for other in OWN if other != "a2pr"}
-    gap = against["td3-bc"].difference
+    against = comparisons["a2pr", "td3-bc"]
+    gap = against.difference
     found = {name: share(runs, "a2pr", metric) for name, metric in SHARES.items()}
     mixed = all(0 < value < 1 for value in found.values())
     ours, theirs = (verdict.side(label, runs[label]).final.estimate for label in ("a2pr", "td3-bc"))
-    said = [f"A2PR {ours:.0f}, TD3+BC {theirs:.0f}"]
-    said += [
-        f"minus {other} {one.difference.estimate:+.0f} ({one.difference.low:+.0f} to {one.difference.high:+.0f})"
-        for other, one in against.items()
-    ]
-    said.append("shares " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-    if against["td3-bc"].kind == "better" and mixed:
-        return Judged("reproduced", "; ".join(said))
-    return Judged("not reproduced" if gap.high < MARGIN else "inconclusive", "; ".join(said))
+    said = (
+        f"A2PR {ours:.0f}, TD3+BC {theirs:.0f}, difference {gap.estimate:+.0f} ({gap.low:+.0f} to {gap.high:+.0f}); "
+        "shares " + ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    )
+    if against.kind == "better" and mixed:
+        return Judged("reproduced", said)
+    return Judged("not reproduced" if gap.high < MARGIN else "inconclusive", said)
 
 
 EXPERIMENT = Experiment(
@@ -69,11 +66,10 @@ EXPERIMENT = Experiment(
         "rest random), 5,000 batches of 256; return of the last policies on 20 held-out tasks. Reproduced if A2PR is "
         "better than TD3+BC (the intervals over seeds, and over seeds and tasks, of the difference lie above 0), and "
         "the shares of decisions whose target is the model's action, and of those not cloned, lie strictly between 0 "
-        f"and 1. Not reproduced if the interval of the difference lies below {MARGIN}. Otherwise inconclusive. The "
-        "arms without its parts are reported and decide nothing."
+        f"and 1. Not reproduced if the interval of the difference lies below {MARGIN}. Otherwise inconclusive."
     ),
     arms=arms,
-    pairs=tuple(("a2pr", other) for other in OWN if other != "a2pr"),
+    pairs=(("a2pr", "td3-bc"),),
     judge=judge,
     seeds=(0, 1, 2),
     prepare=PENDULUM.make,

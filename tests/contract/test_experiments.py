@@ -214,7 +214,7 @@ def test_a_peer_that_has_learnt_nothing_is_not_reached(experiment):
 )
 def test_the_criterion_of_a2pr(experiment, a2pr, projected, wide, said):
     made = experiment("a2pr").EXPERIMENT
-    centres = {"a2pr": a2pr, "td3-bc": -500, "a2pr-logged-action": -400, "a2pr-no-gate": -400}
+    centres = {"a2pr": a2pr, "td3-bc": -500}
     runs = {label: around(label, centre, wide, "eval/return") for label, centre in centres.items()}
     trained = {"kind": "train", "step": 5, "actor/projected": projected, "actor/gated_off": 0.2}
     runs["a2pr"] = [dataclasses.replace(run, records=[trained, *run.records]) for run in runs["a2pr"]]
