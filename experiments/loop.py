@@ -45,9 +45,9 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
                 "evaluation.every": 0 if quick else steps // 3,
                 "evaluation.tasks": 50 if quick else 400,
                 "checkpoint_every": steps,
+                **({"start.steps": 3} if quick else {}),
             }
-            made = api.recipe(slug, "images:digits", settings=settings)
-            found[f"{label}-on-{task}"] = made
+            found[f"{label}-on-{task}"] = api.recipe(slug, "images:digits", settings=settings)
     return found
 
 
