@@ -82,3 +82,14 @@ def test_grpo_lifts_chain_sum_by_twenty_points(tmp_path):
     arm = ended(recipe, tmp_path / "run")
     assert arm.rise_over_items is not None
     assert arm.rise_over_items.low >= 0.2, verdict.rise_sentence(arm, "eval/accuracy")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_sac_swings_the_pendulum_up(tmp_path, monkeypatch):
+    """An untrained policy gets about -1,400; hanging still costs some -1,600, standing still nothing."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    from experiments.sac_pendulum import arms
+
+    pl.train(arms(quick=False)["sac"].vary("test", {"seed": 100}), out=tmp_path / "run")
+    assert low_of_final(tmp_path / "run") >= -300
