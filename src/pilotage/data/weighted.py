@@ -8,7 +8,7 @@ import numpy as np
 
 from pilotage.data.piece import UsageError
 
-BLOCK = 256
+BLOCK = 64  # of fewer there are more sums to add up, of more each draw reads more rows: this is about the quickest
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 Weights = np.ndarray[Any, np.dtype[Any]]
 
@@ -16,7 +16,7 @@ Weights = np.ndarray[Any, np.dtype[Any]]
 class Weighted:
     """Draws of N rows by their weights, a float array that the owner keeps; `changed` says which of them it wrote.
 
-    Sums of 256 weights each are kept, so that a draw reads the sums and the blocks it falls into, not all rows. A sum
+    Sums of 64 weights each are kept, so that a draw reads the sums and the blocks it falls into, not all rows. A sum
     depends on its block's weights only, not on how they came to be: a resumed run draws what the unbroken one would.
     Raises UsageError for a weight that is not finite or below 0.
     """
