@@ -42,7 +42,7 @@ def experiment(
     """
     slug, _, version = log.name.partition("/")
     suffix = "" if log is HALFCHEETAH else f"-{version.partition('-')[0]}"
-    share = {"mixed:0.1": "a tenth", "mixed:0.5": "half"}[log.quality]
+    share = {"mixed:0.1": "a tenth", "mixed:0.5": "half", "mixed:0.9": "nine tenths"}[log.quality]
 
     def arms(quick: bool) -> Mapping[str, Recipe]:
         settings = {
