@@ -275,3 +275,11 @@ def test_play_is_logged_where_there_is_somebody_to_play(pilotage: Callable) -> N
     assert found.about.provenance["world"]["maze"] == "UMaze"
     refused = pilotage("data", "make", WORLD, "--quality", "play", "--steps", "300")
     assert (refused.status, "has nobody who plays in it" in refused.err) == (2, True)
+
+
+def test_a_policy_that_wants_more_than_a_method_gives_is_one_line(pilotage: Callable, tmp_path: Path) -> None:
+    assert brought_in(pilotage, flat_file(tmp_path / "flat.hdf5")).status == 0
+    asked = ("--data", "pendulum/flat-v0", "--policy", "squashed", "--steps", "1", "--set", "evaluation.tasks=1")
+    answer = pilotage("train", "bc", *asked)
+    assert answer.status == 2
+    assert "read a column 'noise', which nothing in it writes" in answer.err.splitlines()[-1]

@@ -102,3 +102,12 @@ def test_the_time_left_counts_runs_that_wait():
     clock.now += 5
     progress.update("a", 10, {"train/reward": 0.5})
     assert out.getvalue() == "1 of 2 runs finished · 10 s left\n"
+
+
+def test_a_run_without_steps_has_ended_once_it_is_judged():
+    out, clock, progress = shown({"a": 0, "b": 0})
+    with progress:
+        clock.now += 11
+        progress.update("a", 0, {"eval/success": 1.0})
+    assert not progress.meters["b"].ended
+    assert out.getvalue().splitlines()[0].startswith("1 of 2 runs finished")

@@ -34,7 +34,10 @@ class Minibatch:
         try:
             return self.columns[name]
         except KeyError:
-            raise KeyError(f"no column {name!r} here; there are {', '.join(self.columns)}") from None
+            raise UsageError(
+                f"policy and losses of this recipe read a column {name!r}, which nothing in it writes; there are "
+                f"{', '.join(self.columns)}"
+            ) from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.columns

@@ -47,6 +47,11 @@ class Meter:
             value = say.value(Interval(float(metrics[name]), 0.0, 0.0)).partition(" (")[0]
             self.held_out = f"{say.name} {value}"
 
+    @property
+    def ended(self) -> bool:
+        """Whether its last step was seen; of a run without steps, its evaluation."""
+        return self.since is not None and self.step >= self.total
+
     def left(self, now: float) -> float | None:
         """Seconds until the last step at the pace so far; None until a step has been timed."""
         if self.step >= self.total:
@@ -137,11 +142,11 @@ class Progress:
     def _line(self) -> None:
         """How many runs have ended, where those under way are, and the time left for all."""
         self.last_line = self.clock()
-        ended = sum(meter.step >= meter.total for meter in self.meters.values())
+        ended = sum(meter.ended for meter in self.meters.values())
         several = len(self.meters) > 1
         parts = [f"{ended} of {len(self.meters)} runs finished"] if several else []
         for name, meter in self.meters.items():
-            if several and (meter.since is None or meter.step >= meter.total):
+            if several and (meter.since is None or meter.ended):
                 continue
             said = meter.said()
             parts.append(f"{name} {meter.step}/{meter.total}" + (f" ({said})" if said else ""))
