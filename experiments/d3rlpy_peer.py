@@ -42,7 +42,7 @@ def experiment(
     """
     slug, _, version = log.name.partition("/")
     suffix = "" if log is HALFCHEETAH else f"-{version.partition('-')[0]}"
-    share = {"mixed:0.1": "a tenth", "mixed:0.5": "half", "mixed:0.9": "nine tenths"}[log.quality]
+    share = {"mixed:0.1": "a tenth", "mixed:0.5": "half", "mixed:0.9": "nine tenths", "expert": "all"}[log.quality]
 
     def arms(quick: bool) -> Mapping[str, Recipe]:
         settings = {
@@ -79,7 +79,7 @@ def experiment(
 
     return Experiment(
         name=f"{method}.{slug}{suffix}",
-        claim=f"Our {name} reaches at least the return of d3rlpy's {name} on the same mixed HalfCheetah-v5 log.",
+        claim=f"Our {name} reaches at least the return of d3rlpy's {name} on the same HalfCheetah-v5 log.",
         criterion=(
             f"3 seeds a side, the log {log.name} ({log.decisions} decisions, {share} of them an "
             f"expert's), the same hyper-parameters, networks of 2 x 128 and {BATCHES} batches of {BATCH}; the last "

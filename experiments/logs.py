@@ -40,4 +40,5 @@ class Log:
 HALFCHEETAH = Log("halfcheetah/mixed-v0", "gym:HalfCheetah-v5", "mixed:0.1", 100_000, 5000)
 HALF = Log("halfcheetah/half-v0", "gym:HalfCheetah-v5", "mixed:0.5", 100_000, 5000)
 GOOD = Log("halfcheetah/good-v0", "gym:HalfCheetah-v5", "mixed:0.9", 100_000, 5000)
+EXPERT = Log("halfcheetah/expert-v0", "gym:HalfCheetah-v5", "expert", 100_000, 5000)
 PENDULUM = Log("pendulum/mixed-v0", "gym:Pendulum-v1", "mixed:0.1", 50_000, 1250)
