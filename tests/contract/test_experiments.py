@@ -16,7 +16,7 @@ from pilotage.run.results import RunResult
 ROOT = Path(__file__).parents[2]
 NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in p.read_text("utf-8")]
 CANDIDATES = {"nft", "lite-ppo", "mdpo", "mdpo-off", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
-PEERS = [f"{method}_halfcheetah{log}" for method in ("td3_bc", "iql") for log in ("", "_half", "_good")]
+PEERS = [f"{method}_halfcheetah{log}" for method in ("td3_bc", "iql") for log in ("", "_half", "_good", "_expert")]
 AGAINST = ("ppo_halfcheetah", *PEERS)
 SPREAD = (-0.4, -0.2, 0.0, 0.2, 0.4)
 
