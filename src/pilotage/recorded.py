@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,21 @@ def folder() -> Path | None:
     return None
 
 
-def experiments() -> dict[str, str]:
-    """Each experiment's name, which is also its result's, to its module's: read off the files, none is imported."""
+def modules() -> list[str]:
+    """The modules of the repository's experiments, importable from here on; none where there is no checkout."""
     home = folder()
-    found = {}
-    for path in sorted(home.parent.glob("*.py")) if home else ():
-        declared = re.search(r'^EXPERIMENT = Experiment\(\s*name="([^"]+)"', path.read_text(encoding="utf-8"), re.M)
-        if declared:
-            found[declared[1]] = f"experiments.{path.stem}"
-    return found
+    if home is None:
+        return []
+    root = str(home.parents[1])
+    if root not in sys.path:
+        sys.path.append(root)
+    declaring = (p for p in sorted(home.parent.glob("*.py")) if re.search("^EXPERIMENT = ", p.read_text("utf-8"), re.M))
+    return [f"experiments.{path.stem}" for path in declaring]
+
+
+def experiments() -> dict[str, str]:
+    """Each experiment's name, which is also its result's, to its module; imports them all."""
+    return {importlib.import_module(module).EXPERIMENT.name: module for module in modules()}
 
 
 def result(name: str) -> dict[str, Any] | None:

@@ -50,7 +50,7 @@ def test_the_claim_stands_beside_what_was_measured(pilotage: Callable, mine: str
     assert lines[-1] == "verdict    inconclusive"
     record = json.loads((own_folder / "mine.json").read_text())
     assert record["seeds"] == [0, 1, 2]
-    assert record["provenance"]["command"].startswith("pilotage ")
+    assert record["provenance"]["command"] == f"pilotage reproduce {mine}"
     assert {len(arm["runs"]) for arm in record["arms"].values()} == {3}
     again = pilotage("reproduce", mine, "--json")  # nothing is trained twice: the numbers are those of the same runs
     repeated = json.loads(again.out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def reproduce(name: str | None, quick: bool, jobs: int, out: Path | None, as_jso
     found = load(place)
     if not isinstance(found, declared.Experiment):
         raise UsageError(f"{place!r} is not an experiment: it is no pilotage.run.experiment.Experiment")
-    command = shlex.join(["pilotage", *sys.argv[1:]])
+    command = shlex.join(["pilotage", "reproduce", name, *(["--quick"] if quick else [])])
     try:
         _, _, record = declared.run(found, command, quick=quick, jobs=jobs)
     except ComparisonStopped as stopped:
@@ -66,17 +65,15 @@ def path_of(name: str) -> str:
 
     if ":" in name:
         return name
-    known = recorded.experiments()
-    if not known:
+    if not recorded.modules():
         raise UsageError("experiments are files of the repository, and none are here: run this in a checkout of it")
-    modules = {module.partition(".")[2]: module for module in known.values()}
-    found = known.get(name) or modules.get(name.replace("-", "_").replace(".", "_"))
-    if found is None:
-        raise UsageError(f"no experiment {name!r}; {nearest(name, known)}")
-    home = recorded.folder()
-    if home is not None and str(home.parents[1]) not in sys.path:
-        sys.path.append(str(home.parents[1]))
-    return f"{found}:EXPERIMENT"
+    stem = "experiments." + name.replace("-", "_").replace(".", "_")
+    if stem not in recorded.modules():
+        known = recorded.experiments()
+        if name not in known:
+            raise UsageError(f"no experiment {name!r}; {nearest(name, known)}")
+        stem = known[name]
+    return f"{stem}:EXPERIMENT"
 
 
 def _list() -> None:

@@ -26,6 +26,12 @@ class Adam(torch.optim.Optimizer):
         eps: float,
         weight_decay: float,
     ) -> None:
+        if not lr >= 0:
+            raise ValueError(f"Invalid learning rate: {lr}")
+        if not eps >= 0 or not weight_decay >= 0 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(
+                f"eps {eps} and weight_decay {weight_decay} are at least 0, betas {betas} from 0 to below 1"
+            )
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
