@@ -199,7 +199,7 @@ class Planner(ActingPolicy):
                 "plan": torch.zeros(missing, self.span.length, self.width),
                 "age": torch.zeros(missing, dtype=torch.int64),
                 "begun": torch.zeros(missing, dtype=torch.bool),
-                "done": torch.zeros(missing, self.span.now, self.width),
+                "executed": torch.zeros(missing, self.span.now, self.width),
                 "taken": torch.zeros(missing, dtype=torch.int64),
             }
             self._memory = {n: torch.cat([self._memory[n], v]) if held else v for n, v in fresh.items()}
@@ -236,7 +236,7 @@ class Planner(ActingPolicy):
         held["begun"].index_fill_(0, rows, True)
         held["age"].index_copy_(0, rows, age + 1)
         chosen = held["plan"][rows, self.span.now + age]
-        held["done"][rows] = torch.cat([held["done"][rows], chosen.unsqueeze(1)], dim=1)[:, 1:]
+        held["executed"][rows] = torch.cat([held["executed"][rows], chosen.unsqueeze(1)], dim=1)[:, 1:]
         held["taken"][rows] += 1
         return self.to_world(self.executed(chosen)), torch.zeros(len(rows))
 
@@ -391,11 +391,11 @@ class SigmaPlanner(DenoisingPlanner):
         now = self.span.now
         if self.past == "denoised" or now == 0:
             return denoise
-        done, taken = self._memory["done"][lanes], self._memory["taken"][lanes]
+        executed, taken = self._memory["executed"][lanes], self._memory["taken"][lanes]
         known = (torch.arange(now) >= now - taken.unsqueeze(1)).unsqueeze(-1)
 
         def held(noisy: Tensor, level: Tensor) -> Tensor:
-            shown = done + level * noise[:, :now] if self.past == "renoised" else done
+            shown = executed + level * noise[:, :now] if self.past == "renoised" else executed
             return denoise(torch.cat([torch.where(known, shown, noisy[:, :now]), noisy[:, now:]], dim=1), level)
 
         return held

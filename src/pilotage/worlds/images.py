@@ -83,14 +83,14 @@ class Digits(World):
         self._shown[every, SIZE] -= 1
         self._shown[np.array(every)[bad], SIZE] = 0
         shown = self._shown[every]
-        done = (self.chain.left(shown) == 0) & ~bad
+        terminated = (self.chain.left(shown) == 0) & ~bad
         reward, success = np.zeros(len(every), np.float32), np.zeros(len(every), np.bool_)
-        if done.any():
-            wanted = self.chain.label(shown[done]).astype(np.int64)
-            reward[done] = self.reward(latent[done], wanted)
-            success[done] = pictures.recognised(latent[done], wanted)
+        if terminated.any():
+            wanted = self.chain.label(shown[terminated]).astype(np.int64)
+            reward[terminated] = self.reward(latent[terminated], wanted)
+            success[terminated] = pictures.recognised(latent[terminated], wanted)
         reasons = dict.fromkeys(np.flatnonzero(bad).tolist(), "a latent is not finite")
-        return Outcome(shown, reward, done, np.zeros_like(done), reasons, success)
+        return Outcome(shown, reward, terminated, np.zeros_like(terminated), reasons, success)
 
     def examples(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """All real pictures to learn from [n, 64], and the observations [n, 66] that ask for them: no latent, no steps
