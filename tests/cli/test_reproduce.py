@@ -78,6 +78,7 @@ def test_the_list_has_every_experiment_with_its_verdict(pilotage: Callable) -> N
     ("arguments", "said"),
     [
         (("nftt",), "no experiment 'nftt'; did you mean 'nft'?"),
+        (("betso",), "no experiment 'betso'; did you mean 'beso'?"),
         (("json:JSONDecoder",), "is not an experiment"),
         (("no_such_module:EXPERIMENT",), "cannot import 'no_such_module'"),
         (("nft", "--out", "nowhere/nft.json"), "there is no folder nowhere"),

@@ -71,7 +71,8 @@ def path_of(name: str) -> str:
     if stem not in recorded.modules():
         known = recorded.experiments()
         if name not in known:
-            raise UsageError(f"no experiment {name!r}; {nearest(name, known)}")
+            files = {module.partition(".")[2].replace("_", "-") for module in known.values()}
+            raise UsageError(f"no experiment {name!r}; {nearest(name, files | known.keys())}")
         stem = known[name]
     return f"{stem}:EXPERIMENT"
 
