@@ -4,23 +4,18 @@ arXiv 2304.02532).
 A perceptron of 3 x 128 on windows of 4 decisions, 5,000 batches (paper: a transformer, 40,000 and more). Both that
 denoise are guided with λ = 2, the paper's on Block-Push; without guidance a trial on seed 100 was no better than
 cloning. Reported beside the verdict: the success of the same networks of BESO without guidance (λ = 1), and the
-milliseconds a policy takes for one action on one lane, with one thread, on a machine shared with other work.
+processor milliseconds of a control step. (The first record took the median of wall time instead.)
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from statistics import median
 
-import numpy as np
-import torch
-
+from experiments.acting import paces
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from pilotage import api, datasets
 from pilotage.data import dataset
-from pilotage.policies.base import ActingPolicy
 from pilotage.run import checkpoint, verdict
 from pilotage.run.assemble import assemble
 from pilotage.run.evaluate import Evaluator
@@ -59,31 +54,6 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         if DATA in dataset.names():
             held["store.digest"] = dataset.load_digest(DATA)
         found[label] = made.vary("data", held)
-    return found
-
-
-def milliseconds(policy: ActingPolicy, actions: int = 100) -> float:
-    """The median over single actions on one lane, after some that do not count."""
-    policy.reset([0])
-    seeds = policy.noise(np.random.default_rng(0), 1, actions)
-    seen, taken = np.zeros((1, 6), np.float32), []
-    for seed in seeds:
-        began = time.perf_counter()
-        policy.act(seen, seed, lanes=[0])  # type: ignore[call-arg]  # a policy that remembers
-        taken.append(1000 * (time.perf_counter() - began))
-    return median(taken[actions // 5 :])
-
-
-def paces(runs: Runs) -> dict[str, float]:
-    """Milliseconds an action of each arm's first run whose checkpoint is there."""
-    found = {}
-    torch.set_num_threads(1)
-    for label, side in runs.items():
-        folders = [run.folder for run in side if checkpoint.latest(run.folder) is not None]
-        if folders:
-            parts = api.Run(folders[0]).load()
-            found[label] = milliseconds(parts.judged)
-            parts.world.close()
     return found
 
 

@@ -14,7 +14,7 @@ from pilotage.data.piece import UsageError
 @dataclass(frozen=True)
 class Chain:
     """Observations [n, size + 2] of a chain of `steps` denoising steps under a label: the latent, the number of steps
-    left (`steps` at first, 0 when all are done), and the label, a number below `labels`."""
+    left (`steps` at first, 0 at the end), and the label, a number below `labels`."""
 
     size: int
     steps: int
