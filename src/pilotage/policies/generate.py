@@ -58,12 +58,13 @@ def speak(
     ends: Sequence[int],
     context: int,
     temperature: float = 1.0,
-    repeats: int = 1,
+    repeats: int | Sequence[int] = 1,
     limits: Sequence[int] | None = None,
 ) -> Messages:
     """Samples messages with an engine (see `SpeakingPolicy.speak`); one ends at any of `ends`, or at the context."""
     n, most = uniforms.shape
-    if n != len(prompts) * repeats:
+    times = torch.tensor([repeats] * len(prompts) if isinstance(repeats, int) else list(repeats), dtype=torch.long)
+    if len(times) != len(prompts) or n != int(times.sum()):
         raise ValueError(f"{len(prompts)} prompts x {repeats} repeats need as many rows of uniforms, not {n}")
     if limits is not None and (len(limits) != n or min(limits, default=1) < 1):
         raise ValueError(f"{n} messages need as many limits of at least one token, not {limits}")
@@ -74,11 +75,11 @@ def speak(
         raise UsageError(f"a prompt of {int(lengths.max())} tokens (at least 1) does not fit a context of {context}")
     with torch.inference_mode():
         logits = engine.prefill(together, lengths, most)
-        if repeats > 1:
-            spread = torch.arange(len(prompts)).repeat_interleave(repeats)
+        if bool((times != 1).any()):
+            spread = torch.arange(len(prompts)).repeat_interleave(times)
             engine.select(spread)
             logits = logits[spread]
-        limit = (context - lengths).clamp(max=most).repeat_interleave(repeats)
+        limit = (context - lengths).clamp(max=most).repeat_interleave(times)
         if limits is not None:
             limit = limit.minimum(torch.tensor(limits))
         draws = uniforms.to(torch.float32).clamp(max=BELOW_ONE)
