@@ -30,9 +30,10 @@ def own_past(score: Tensor, prior: Tensor, recency: float) -> Tensor:
     of the last, times the prior mass that is left; 0 for the first segment. Uses nothing measured after a segment
     began."""
     weight = recency ** torch.arange(score.shape[1], dtype=torch.float64)
-    total = (weight * score).cumsum(1) - weight * score
-    count = weight.cumsum(0) - weight
-    mean = torch.where(count > 0, total / count.clamp(min=1e-300), 0.0)
+    before = torch.zeros_like(score)  # sums that end one place earlier: by subtraction they would round by what follows
+    before[:, 1:] = (weight * score).cumsum(1)[:, :-1]
+    count = torch.cat([weight.new_zeros(1), weight.cumsum(0)[:-1]])
+    mean = before / count.clamp(min=weight[0])
     return mean * tail(prior)
 
 

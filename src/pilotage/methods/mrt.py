@@ -34,8 +34,8 @@ from pilotage.run.recipe import Recipe
     baseline="grpo",
     parts=("rollout", "credit"),
     claim=(
-        "more accurate than GRPO (DeepScaleR-1.5B, mean of five benchmarks: 55.9 against 55.0), 1.5 times fewer tokens, "
-        "and the smallest regret at every budget"
+        "more accurate than GRPO (DeepScaleR-1.5B, mean of five benchmarks: 55.9 against 55.0), 1.5 times fewer "
+        "tokens and the smallest regret at every budget"
     ),
     worlds=("text",),
 )

@@ -28,7 +28,8 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Packing:
-    """N distinct tokens (a beginning that several episodes share, such as their prompt, counts once), numbered through the rectangles in order.
+    """N distinct tokens (a beginning that several episodes share, such as their prompt, counts once), numbered through
+    the rectangles in order.
 
     tokens: [N] ids. keep: [S] packed tokens whose states are wanted.
     """
