@@ -1,5 +1,4 @@
-"""AnytimeReasoner (BRPO): thinking is stopped at several budgets, and each stretch of it is credited with what answers
-were worth from there on.
+"""AnytimeReasoner (BRPO): thinking stopped at several budgets, each stretch credited with the answers after it.
 
     R[s] = sum_{t ≥ s} P_t c[t],   A[s] = R[s] - (s V1[s] + (S - s) V2[s]) / S
 
