@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pilotage.data.piece import UsageError, nearest
 from pilotage.run.recipe import Recipe
 
-ALSO = {"goals": "box"}  # kinds of worlds that are worlds of another kind too
+ALSO = {"goals": "box", "modes": "text"}  # kinds of worlds that are worlds of another kind too
 
 Changes = Callable[[Recipe], Mapping[str, Any]]
 PLAYED = ("text", "discrete", "box")  # kinds of worlds, see World.kind

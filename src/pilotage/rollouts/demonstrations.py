@@ -13,7 +13,7 @@ from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout
 from pilotage.worlds.base import World
-from pilotage.worlds.text import Demonstrates
+from pilotage.worlds.text import Answer, Demonstrates, turns_of
 
 
 class Demonstrations(Rollout):
@@ -36,16 +36,22 @@ class Demonstrations(Rollout):
         return written(policy, tasks, answers)
 
 
-def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[str]) -> Batch:
+def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[Answer]) -> Batch:
     """One episode for each task and its answer, as if the policy had said it, each a group of its own; no rewards and
-    no log-probs."""
-    asked = [policy.encode(task.prompt, prompt=True) for task in tasks]
-    said = [[*policy.encode(answer, prompt=False), policy.end_token] for answer in answers]
-    count = len(tasks)
+    no log-probs. What the world replies in a conversation is not `sampled`."""
+    count, talks = len(tasks), [turns_of(answer) for answer in answers]
+    parts = [
+        [policy.encode(task.prompt, prompt=True)]
+        + [
+            policy.encode(text, prompt=True) if i % 2 else [*policy.encode(text, prompt=False), policy.end_token]
+            for i, text in enumerate(talk)
+        ]
+        for task, talk in zip(tasks, talks, strict=True)
+    ]
     return from_episodes(
         {
-            "action": [torch.tensor(a + b) for a, b in zip(asked, said, strict=True)],
-            "sampled": [torch.tensor([False] * len(a) + [True] * len(b)) for a, b in zip(asked, said, strict=True)],
+            "action": [torch.tensor([token for part in made for token in part]) for made in parts],
+            "sampled": [torch.tensor([i % 2 == 1 for i, part in enumerate(made) for _ in part]) for made in parts],
         },
         {
             "group": torch.arange(count),
@@ -55,5 +61,9 @@ def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[str
             "valid": torch.ones(count, dtype=torch.bool),
             "stop": torch.full((count,), int(Stop.TERMINATED)),
         },
-        {"prompt": [task.prompt for task in tasks], "answer": list(answers), "reason": [""] * count},
+        {
+            "prompt": [task.prompt for task in tasks],
+            "answer": [" / ".join(talk[::2]) for talk in talks],
+            "reason": [""] * count,
+        },
     )
