@@ -21,6 +21,7 @@ import numpy as np
 
 from pilotage.data.piece import UsageError
 from pilotage.data.tasks import Task, Text
+from pilotage.worlds import phrases
 from pilotage.worlds.base import Outcome
 from pilotage.worlds.text import TextWorld
 
@@ -98,6 +99,7 @@ class Sums(ModeWorld):
     metric: ClassVar[str] = "accuracy"
     modes: Mapping[str, str] = {"instant": "I", "reasoning": "R", "tool": "T"}
     instant = "instant"
+    phrases = phrases.COMPACT
 
     def __init__(
         self,
