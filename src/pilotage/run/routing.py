@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from pilotage.credit.returns import score
-from pilotage.data.batch import from_episodes
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
-from pilotage.rollouts.messages import speaking
+from pilotage.rollouts.messages import Transcript, recorded, speaking
 from pilotage.rollouts.modes import Modes, of_modes, use
 from pilotage.run.evaluate import distinct
 from pilotage.run.recipe import Recipe
@@ -62,12 +61,11 @@ def router(policy: SpeakingPolicy, world: ModeWorld, tasks: list[Task]) -> Tenso
     """[tasks, modes] the probability that an answer to a task begins like each mode."""
     prefixes = [policy.encode(prefix, prompt=False) for prefix in world.modes.values()]
     asked = [policy.encode(task.shown, prompt=True) for task in tasks]
-    made = [(question, prefix) for question in asked for prefix in prefixes]
-    batch = from_episodes(
-        {
-            "action": [torch.tensor([*question, *prefix]) for question, prefix in made],
-            "sampled": [torch.tensor([False] * len(question) + [True] * len(prefix)) for question, prefix in made],
-        },
-        {"group": torch.arange(len(made))},
-    )
+    scripts = []
+    for task, question in zip(tasks, asked, strict=True):
+        for prefix in prefixes:
+            script = Transcript(task, question)
+            script.say(torch.tensor(prefix), torch.zeros(len(prefix)), 0)
+            scripts.append(script)
+    batch = recorded(scripts)
     return batch.total(score(batch, policy, "logp").double()).exp().view(len(tasks), len(prefixes))
