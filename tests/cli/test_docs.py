@@ -113,7 +113,8 @@ def added(arguments: list[str]) -> list[str]:
         return ["--steps", "300", "--expert-steps", "2"]
     if verb not in ("train", "compare"):
         return CUT.get(verb, [])
-    settings = QUIET if "ppo" in arguments else f"{QUIET} {SMALL}"
+    small = {"ppo": "", "a2fm": "prompts_per_step=1"}  # windows are no groups, and its groups are of twelve
+    settings = f"{QUIET} {small.get(arguments[1], SMALL)}"
     return [*CUT[verb], *(word for setting in settings.split() for word in ("--set", setting))]
 
 
