@@ -201,7 +201,7 @@ class ReasoningWorld(TextWorld):
 
     def verify(self, task: Task, answer: str) -> float:
         """reasoning-gym's own score of the judged part. Raises RuntimeError if the problem cannot be made again."""
-        judged = answer.rpartition(self.marker)[2] if self.marker else answer
+        judged = answer.rpartition(self.marker)[2].strip() if self.marker else answer
         if task.answer.isascii() and not judged.isascii():
             return 0.0  # its number parsers take the digits of every script
         score = float(self._data.score_answer(judged, self._known_entry(task)))
@@ -245,7 +245,7 @@ class ReasoningWorld(TextWorld):
         if not self.short:
             seen = set("".join(task.shown + task.answer for task in tasks)) | set(string.printable[:95] + "\n")
             # whoever has seen answers gives one as short
-            budget = self._answer_tokens or (answer + 2 if self.example_count else max(64, 2 * answer))
+            budget = self._answer_tokens or (answer + answer // 4 + 4 if self.example_count else max(64, 2 * answer))
             return Text(2 * prompt, "".join(sorted(seen))), Text(budget, "".join(sorted(seen)))
         prompt, answer = prompt + prompt // 2, answer + answer // 2 + 1
         if self.dataset == "chain_sum":
