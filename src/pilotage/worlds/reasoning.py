@@ -129,7 +129,7 @@ class ReasoningWorld(TextWorld):
     ) -> None:
         super().__init__(seed=seed, held_out_share=held_out_share, time_limit=time_limit)
         if prompt_style not in get_args(Style):
-            raise UsageError(f"prompt_style is {', '.join(get_args(Style))}; not {prompt_style!r}")
+            raise UsageError(f"prompt_style is auto, short, full or chat; not {prompt_style!r}")
         if not 0 <= wrong_share <= 1:
             raise UsageError(f"wrong_share is a share from 0 to 1, not {wrong_share}")
         if not 0 <= detours < 1:
