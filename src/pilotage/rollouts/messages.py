@@ -132,7 +132,19 @@ class Messages(Rollout):
     def answered(
         self, policy: SpeakingPolicy, world: World, scripts: list[Transcript], live: list[int], said: Said, turn: int
     ) -> list[int]:
-        """Gives the world the live scripts' messages and writes down what it says; the rows that go on."""
+        """Gives the world the live scripts' messages and writes down what it says; the rows that go on.
+
+        A script that had no room in the context for a message goes no further: in its first turn it is invalid, as
+        that says nothing of the policy; later, the answer is cut.
+        """
+        for row in (row for row, fits in zip(live, said.fits, strict=True) if not fits):
+            script = scripts[row]
+            script.stop = Stop.LENGTH
+            if not any(script.sampled):
+                script.stop, script.reason = Stop.INVALID, f"a prompt of {len(script)} tokens fills the context"
+        live, said = [row for row, fits in zip(live, said.fits, strict=True) if fits], said.fitting()
+        if not live:
+            return []
         outcome = world.step(said.texts, live)
         following = []
         for i, row in enumerate(live):
@@ -147,17 +159,24 @@ class Messages(Rollout):
             elif outcome.truncated[i]:
                 script.stop = Stop.TIME_LIMIT
             else:
-                script.hear(policy.encode(outcome.observation[i], prompt=True), turn + 1)
+                last = int(script.context[-1])
+                script.hear(policy.encode(outcome.observation[i], prompt=True, after=last), turn + 1)
                 following.append(row)
         return following
 
 
 @dataclass(frozen=True)
 class Said:
-    """Messages as texts, and whether each closed with an end token."""
+    """Messages as texts, whether each closed with an end token, and whether there was room for one at all."""
 
     texts: list[str]
     closed: list[bool]
+    fits: list[bool]
+
+    def fitting(self) -> Said:
+        """Those that there was room for."""
+        kept = [i for i, fits in enumerate(self.fits) if fits]
+        return Said([self.texts[i] for i in kept], [self.closed[i] for i in kept], [True] * len(kept))
 
 
 def speaking(policy: Policy) -> SpeakingPolicy:
@@ -200,7 +219,8 @@ def extend(
     said = policy.speak(contexts, uniforms, temperature=temperature, repeats=repeats, limits=limits)
     for script, tokens, logp in zip(scripts, said.tokens, said.logp, strict=True):
         script.say(tokens, logp, turn)
-    return Said([policy.decode(tokens) for tokens in said.tokens], said.closed)
+    fits = [len(tokens) > 0 for tokens in said.tokens]
+    return Said([policy.decode(tokens) for tokens in said.tokens], said.closed, fits)
 
 
 def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[int] | None = None) -> Batch:
