@@ -354,6 +354,9 @@ def test_routing_says_what_is_chosen_and_what_it_is_worth(parts):
 
 def test_a_prompt_that_fills_the_context_is_counted_and_no_more(tmp_path):
     tight = {"world.time_limit": None, "steps": 1, "policy.context": 8, "prompts_per_step": 12}
-    run = api.train(text_recipe("a2fm", world="modes:sums", settings=tight).vary("test", {"limits.invalid": 1.0}), out=tmp_path / "run")
+    run = api.train(
+        text_recipe("a2fm", world="modes:sums", settings=tight).vary("test", {"limits.invalid": 1.0}),
+        out=tmp_path / "run",
+    )
     record = next(record for record in metrics(run.folder) if record["kind"] == "train")
     assert 0 < record["train/invalid"] < 1
