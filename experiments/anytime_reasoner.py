@@ -13,9 +13,10 @@ from pilotage.run.recipe import Recipe
 from pilotage.run.wording import Wording
 
 WORLD = "reasoning:chain_sum"
-SCRATCHPAD = {"world.marker": "=", "world.detours": 0.5}
+SUMS = {"min_terms": 4, "max_terms": 4, "min_digits": 1, "max_digits": 1}
+SCRATCHPAD = {"world.marker": "=", "world.detours": 0.5, "world.settings": SUMS}
 BUDGETS = (4, 8, 12, 24)
-CUTS = {"rollout.budgets": BUDGETS, "rollout.answers": 2, "rollout.answer_tokens": 6}
+CUTS = {"rollout.budgets": BUDGETS, "rollout.answers": 1, "rollout.answer_tokens": 6}
 ANYTIME = "budgets/anytime"
 FIRST, LAST = (f"budgets/accuracy_{budget}" for budget in (BUDGETS[1], BUDGETS[-1]))
 PAIRS = (("uniform", "grpo"), ("base", "grpo"))
@@ -34,7 +35,7 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "evaluation.every": 0 if quick else 40,
         "evaluation.tasks": 100 if quick else 400,
     }
-    sizes = {"prompts_per_step": 24, "samples_per_prompt": 4}  # about as many tokens a step as the baseline's 32 by 8
+    sizes = {"prompts_per_step": 20}  # about as many tokens a step as the baseline's 32 by 8
     found = {"grpo": api.recipe("dr-grpo", WORLD, settings=shared)}
     for prior in ("uniform", "base"):
         own = {**shared, **CUTS, **sizes, "credit.advantage.prior": prior}

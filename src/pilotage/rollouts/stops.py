@@ -191,8 +191,9 @@ class Stops(Messages):
         lanes = list(range(len(scripts)))
         world.reset([script.task for script, _ in scripts], lanes)
         texts = [policy.decode(script.context[asked:]) for script, asked in scripts]
+        fits = [len(script) > asked for script, asked in scripts]  # else the prompt fills the context
         plain = [script for script, _ in scripts]
-        if self.answered(policy, world, plain, lanes, Said(texts, list(closed)), 0):
+        if self.answered(policy, world, plain, lanes, Said(texts, list(closed), fits), 0):
             raise UsageError("forced stops need a world of problems with one message each")
         marker = self.closing(world)
         if self.strict and marker:
