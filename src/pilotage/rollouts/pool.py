@@ -84,7 +84,7 @@ class Pool(Messages):
         self._fill(policy, world, next_task, size, samples)
         pool, self.line = self.line[:size], self.line[size:]
         before = [response.written for response in pool]
-        limits = [_room(response, policy, window, most) for response in pool]
+        limits = [max(1, _room(response, policy, window, most)) for response in pool]  # `speak` refuses a full context
         said = extend(
             policy,
             [response.script for response in pool],
