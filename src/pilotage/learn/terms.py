@@ -35,8 +35,8 @@ class Term:
     parameters: "" all, "actor", "critic", or a prefix of parameter names. epochs: passes over the step's data.
     minibatches: optimiser steps a pass (1: the whole batch each). minibatch_decisions: instead, decisions an optimiser
     step (only where policies score single decisions). max_grad_norm: global clip, None for none. schedule: factor on
-    the learning rate from progress in [0, 1). every: batches between updates of this term (1: each batch). after: batches
-    before its first update, such as those that a critic is given to warm up. unit: what neither minibatches nor
+    the learning rate from progress in [0, 1). every: batches between updates of this term (1: each batch). after:
+    batches before its first update, such as those in which a critic warms up. unit: what neither minibatches nor
     micro-batches may cut: "" leaves it to the policy (decisions, or episodes where scores need the past), "group" keeps
     groups whole, for losses that compare episodes.
     """

@@ -40,8 +40,8 @@ def clipped_ratio(logp: Tensor, rows: Minibatch, *, low: float | None = 0.2, hig
 def dual_clipped_ratio(
     logp: Tensor, rows: Minibatch, *, low: float | None = 0.2, high: float | None = 0.28, dual: float | None = 10.0
 ) -> Terms:
-    """`clipped_ratio`, and where A < 0 at most `dual` · |A|, however large the ratio (None: no such bound), per decision
-    [S]. Where A >= 0 the loss is not above 0 anyway. Ye et al. 2020, arXiv 1912.09729, eq. 5.
+    """`clipped_ratio`, and where A < 0 at most `dual` · |A|, however large the ratio (None: no such bound), per
+    decision [S]. Where A >= 0 the loss is not above 0 anyway. Ye et al. 2020, arXiv 1912.09729, eq. 5.
     """
     found = clipped_ratio(logp, rows, low=low, high=high)
     if dual is None:

@@ -100,7 +100,7 @@ class Pool(Messages):
             closed or _room(response, policy, window, most) == 0
             for response, closed in zip(pool, said.closed, strict=True)
         ]
-        self._judge(policy, world, pool, [i for i, over in enumerate(ended) if over], said)
+        self._judge(policy, world, pool, ended, said)
         self.line = [response for response, over in zip(pool, ended, strict=True) if not over] + self.line
         self._tell(pool, before, ended)
         return _record(pool, before, ended)
@@ -115,8 +115,11 @@ class Pool(Messages):
             self.line.append(Response(script, self.begun * samples + i, group, len(script)))
         self.begun += groups
 
-    def _judge(self, policy: SpeakingPolicy, world: World, pool: Sequence[Response], rows: list[int], said: Said) -> None:
-        """Gives the world the responses of these rows, whole."""
+    def _judge(
+        self, policy: SpeakingPolicy, world: World, pool: Sequence[Response], ended: Sequence[bool], said: Said
+    ) -> None:
+        """Gives the world the responses that ended, whole."""
+        rows = [row for row, over in enumerate(ended) if over]
         if not rows:
             return
         scripts = [response.script for response in pool]
@@ -165,15 +168,13 @@ def _record(pool: Sequence[Response], before: Sequence[int], ended: Sequence[boo
     so_far = torch.tensor([response.written for response in pool])
     old = torch.tensor([response.prompt for response in pool]) + torch.tensor(list(before))
     current = torch.arange(batch.decisions) - batch.spread(batch.offsets[:-1]) >= batch.spread(old)
-    over = torch.tensor(list(ended))
+    whole = torch.tensor(list(ended))
     unknown = torch.tensor(float("nan"))
-    return batch.with_columns(
-        current=current, sampled=batch.sampled & (current | batch.spread(over))
-    ).with_episode(
-        terminated=over,
-        truncated=~over,
+    return batch.with_columns(current=current, sampled=batch.sampled & (current | batch.spread(whole))).with_episode(
+        terminated=whole,
+        truncated=~whole,
         response=torch.tensor([response.number for response in pool]),
         so_far=so_far,
-        episode_return=torch.where(over, batch.returns, unknown),
-        episode_length=torch.where(over, so_far.float(), unknown),
+        episode_return=torch.where(whole, batch.returns, unknown),
+        episode_length=torch.where(whole, so_far.float(), unknown),
     )
