@@ -91,7 +91,7 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     sizes = {"prompts_per_step": 4} if name == "sft" else {**SMALL_GROUPS, "start": None}
     settings = {**SMALL, **SMALL_LM, **sizes, **more.pop("settings", {})}
     made = api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
-few = {
+    few = {
         "rollout.tasks": 6,  # of pairs that are made once
         "evaluation.measures.held_out.pairs": 2,
         "rollout.forced": 1,

@@ -287,11 +287,14 @@ class TestPool:
         assert bool(batch["terminated"].all())
         assert Stop.LENGTH in batch["stop"]
 
-    def test_a_prompt_that_fills_the_context_is_refused(self):
+    def test_a_prompt_that_fills_the_context_says_nothing_of_the_policy(self):
         parts = made(**{"policy.context": 5})
-        with pytest.raises(UsageError, match="does not fit a context"):
-            step(parts, 0)
+        batch = step(parts, 0)
         parts.world.close()
+        assert batch["stop"].tolist() == [Stop.INVALID] * 12
+        assert "fills the context" in batch.notes["reason"][0]
+        assert not bool(batch.valid.any() | batch.sampled.any())
+        assert not parts.rollout.line
 
     def test_a_world_that_answers_back_is_refused(self):
         class Back(Echo):

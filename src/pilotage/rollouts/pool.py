@@ -84,7 +84,7 @@ class Pool(Messages):
         self._fill(policy, world, next_task, size, samples)
         pool, self.line = self.line[:size], self.line[size:]
         before = [response.written for response in pool]
-        limits = [max(1, _room(response, policy, window, most)) for response in pool]  # `speak` refuses a full context
+        limits = [max(1, _room(response, policy, window, most)) for response in pool]
         said = extend(
             policy,
             [response.script for response in pool],
@@ -125,7 +125,7 @@ class Pool(Messages):
         scripts = [response.script for response in pool]
         world.reset([scripts[row].task for row in rows], rows)
         texts = [policy.decode(scripts[row].context[pool[row].prompt :]) for row in rows]
-        whole = Said(texts, [said.closed[row] for row in rows])
+        whole = Said(texts, [said.closed[row] for row in rows], [pool[row].written > 0 for row in rows])
         if self.answered(policy, world, scripts, rows, whole, 0):
             raise UsageError(f"{type(world).__name__} answers back; responses in windows are for worlds of one answer")
 
