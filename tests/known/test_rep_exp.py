@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import differing, episodes, final_state, metrics, text_recipe
+from helpers import differing, episodes, final_state, metrics, text_recipe, trained
 from pilotage import api
 from pilotage.credit import novelty
 from pilotage.credit.elliptical import Elliptical
@@ -151,7 +151,6 @@ def test_the_bonus_stands_at_the_last_token():
         [0, 1 + 0.01 * 0.0832889, 0, 0.01 * 0.0832889, 0, 0.01 * 0.0832889, 0, 0.01 * 0.7496002], abs=1e-7
     )
     assert found["verdict"].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
-    assert torch.equal(found["verdict"] + found["bonus"], found["reward"])
     said = made.metrics()
     assert said["bonus/gated"] == 0
     assert said["bonus/least"] == pytest.approx(0.0832889, abs=1e-7)
@@ -184,15 +183,15 @@ def test_gates_of_groups(off, groups_open):
     batch = group(RIGHT_AND_WRONG, [*FOUR, [1, 0], [-1, 0], [0, 1], [0, -1]], groups)
     made, found = link(batch, off=off)
     expected = torch.tensor([open_to for open_to, n in zip(groups_open, (4, 2, 2), strict=True) for _ in range(n)])
-    assert torch.equal(batch.total(found["bonus"]) > 0, expected)
+    assert torch.equal((found.returns - batch.returns) > 0, expected)
     assert torch.equal(found["reward"][~batch.spread(expected)], batch["reward"][~batch.spread(expected)])
     assert made.metrics()["bonus/gated"] == pytest.approx(1 - float(expected.double().mean()))
 
 
 def test_a_gate_of_answers_leaves_the_group_as_it_is():
     batch = group([1, 0, 0, 0])
-    found = batch.total(link(batch, off=("itself wrong",))[1]["bonus"])
-    assert found.tolist() == pytest.approx([0.01 * 0.0832889, 0, 0, 0], abs=1e-8)
+    found = link(batch, off=("itself wrong",))[1].returns - batch.returns
+    assert found.tolist() == pytest.approx([0.01 * 0.0832889, 0, 0, 0], abs=1e-7)
 
 
 def test_leave_one_out_and_normalisation():
@@ -204,7 +203,7 @@ def test_leave_one_out_and_normalisation():
     }
     batch = group([1, 0, 0, 0])
     for settings, expected in wanted.items():
-        found = batch.total(link(batch, beta=1.0, **dict(settings))[1]["bonus"])
+        found = link(batch, beta=1.0, **dict(settings))[1].returns - batch.returns
         assert found.numpy() == pytest.approx(expected, rel=1e-5)
     same = group([1, 0], [[1, 0], [1, 0]])
     assert torch.equal(link(same, normalise="z")[1]["reward"], same["reward"])
@@ -212,13 +211,13 @@ def test_leave_one_out_and_normalisation():
 
 def test_groups_of_one_and_invalid_members():
     alone = group([1.0], [[3.0, 4.0]])
-    assert link(alone)[1]["bonus"].tolist() == [0, 0]
+    assert torch.equal(link(alone)[1]["reward"], alone["reward"])
     one = [*FOUR[:2], [math.nan, math.nan], *FOUR[2:]]  # whatever an invalid member holds
     batch = group([1, 0, 1, 0, 0], one, valid=[True, True, False, True, True])
-    found = batch.total(link(batch)[1]["bonus"])
-    assert found.tolist() == pytest.approx([0.000832889, 0.000832889, 0, 0.000832889, 0.007496002], abs=1e-8)
+    found = link(batch)[1].returns - batch.returns
+    assert found.tolist() == pytest.approx([0.000832889, 0.000832889, 0, 0.000832889, 0.007496002], abs=1e-7)
     nobody = group([1, 1], [[1, 0], [0, 1]], valid=[False, False])
-    assert link(nobody)[1]["bonus"].abs().sum() == 0
+    assert torch.equal(link(nobody)[1]["reward"], nobody["reward"])
 
 
 def test_what_is_remembered_of_a_prompt():
@@ -233,7 +232,7 @@ def test_what_is_remembered_of_a_prompt():
     for one in (made, again):
         batch = group([1, 0, 0, 0], second)
         found = one(batch, Told(), Streams(0), 1)
-        assert batch.total(found["bonus"]).tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+        assert (found.returns - batch.returns).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     for task in (8, 9):
         batch = group([1, 0, 0, 0]).with_episode(task=torch.full((4,), task))
         made(batch, Told(), Streams(0), 2)
@@ -242,7 +241,7 @@ def test_what_is_remembered_of_a_prompt():
 
 def test_each_step_has_a_projection_of_its_own():
     def bonus(step, **settings):
-        return link(group([1, 0, 0, 0]), step, dimension=1, **settings)[1]["bonus"]
+        return link(group([1, 0, 0, 0]), step, dimension=1, **settings)[1]["reward"]
 
     assert not torch.equal(bonus(0), bonus(1))
     assert torch.equal(bonus(1), bonus(1))
@@ -423,6 +422,22 @@ def test_persistence_goes_on_exactly(tmp_path):
     assert differing(final_state(tmp_path / "whole"), final_state(tmp_path / "parted")) == []
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parted")
     assert final_state(tmp_path / "whole")["parts"]["links"]["credit.bonus"]["seen"]
+
+
+def test_without_the_bonus_it_is_grpo_and_with_it_it_is_not(tmp_path):
+    # on this world no untrained answer is right: without gates there is a bonus
+    bare = {"credit.bonus.off": (), "reduction": "sequence"}
+    on, off, closed = (
+        text_recipe("rep-exp", settings={**bare, **more})
+        for more in (
+            {},
+            {"credit.bonus.beta": 0.0},
+            {"credit.bonus.off": ("none correct",), "credit.bonus.correct": 9.0},
+        )
+    )
+    made = [trained(one, tmp_path / str(i)) for i, one in enumerate((text_recipe("grpo"), off, closed, on))]
+    assert differing(made[0], made[1]) == differing(made[0], made[2]) == []
+    assert differing(made[0], made[3]) != []
 
 
 def test_a_measure_is_added_by_name():

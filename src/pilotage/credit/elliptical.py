@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pilotage.credit.groups import moments
-from pilotage.credit.novelty import POOLINGS, embeddings, last_sampled, leverages, sparse_projection
+from pilotage.credit.novelty import POOLINGS, embeddings, leverages, sparse_projection
 from pilotage.credit.reference import Frozen
+from pilotage.credit.shaping import shaping, with_returns
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
@@ -21,8 +22,9 @@ SCALINGS = ("none", "std", "z")
 GATES = ("none correct", "some correct", "all correct", "itself wrong")
 
 
+@shaping
 class Elliptical(Frozen):
-    """Adds novelty to rewards: r ← alpha r + beta l at each answer's last sampled token, l from its group's features.
+    """Adds novelty to returns, r ← alpha r + beta l at an answer's last token, with l from its group's features.
 
         h = R' mean_t(state_t) less the group's mean,   l_i = h_i' (ridge I + Σ_j h_j h_j')^-1 h_i
 
@@ -36,9 +38,9 @@ class Elliptical(Frozen):
     persist: of so many prompts, the latest, what the steps before have shown counts in the sum, all of it about the
         mean over steps; needs redraw off. pooling: see `novelty.embeddings`.
 
-    Writes `verdict` (the reward as it was) and `bonus` (beta l, at the last token), both [D]. Tuyls et al. 2025, arXiv
-    2510.11686. The released code keeps old features about the means of their own steps where it persists; here old and
-    new are about one mean. What its normalisations run over is not known to us.
+    Writes `reward`, and `verdict`, the rewards as they were, both [D]. Tuyls et al. 2025, arXiv 2510.11686. The
+    released code keeps old features about the means of their own steps where it persists; here old and new are about
+    one mean. What its normalisations run over is not known to us.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Elliptical(Frozen):
                           "bonus/least": float(counted.min()), "bonus/most": float(counted.max())}  # fmt: skip
         kept = torch.zeros_like(found)
         kept[open_to] = self._normalised(counted)
-        return self._added(batch, self.beta * kept)
+        return with_returns(batch, self.alpha * batch.returns + self.beta * kept)
 
     def metrics(self) -> dict[str, float]:
         """Of the last step, before normalisation: `bonus/mean`, `least` and `most`, `bonus/spread` (the deviation
@@ -148,14 +150,6 @@ class Elliptical(Frozen):
         deviation = (squares / (count - 1).clamp(min=1)).sqrt()
         centred = values - mean if self.normalise == "z" else values
         return centred / deviation if float(deviation) > 0 else torch.zeros_like(values)
-
-    def _added(self, batch: Batch, bonus: Tensor) -> Batch:
-        reward, added = batch["reward"], torch.zeros_like(batch["reward"])
-        at, some = last_sampled(batch)
-        added[at] = bonus[some].to(added.dtype)
-        return batch.with_columns(
-            verdict=batch.columns.get("verdict", reward), bonus=added, reward=self.alpha * reward + added
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """The start's weights, and what is remembered of prompts."""
