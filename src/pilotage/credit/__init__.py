@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pilotage.credit import elliptical as elliptical
     from pilotage.credit import groups as groups
     from pilotage.credit import improvement as improvement
+    from pilotage.credit import modes as modes
     from pilotage.credit import noised as noised
     from pilotage.credit import novelty as novelty
     from pilotage.credit import plans as plans
