@@ -76,7 +76,9 @@ def summarise(batch: Batch) -> dict[str, float]:
     elif bool(valid.any()):
         found["train/reward"] = _mean(batch.returns[valid])
     if "success" in batch:
-        found["train/success"] = _mean(batch["success"][valid])
+        told = valid & torch.isfinite(batch["success"].float())  # of whole episodes, as returns
+        if bool(told.any()):
+            found["train/success"] = _mean(batch["success"][told])
     if int(batch["group"].max()) + 1 < len(batch):
         found["train/no_signal"] = _mean(without_signal(batch))
     return found
