@@ -148,6 +148,33 @@ def test_the_criterion_of_rpo(experiment, dpo, rpo, accuracy, wide, said):
 
 
 @pytest.mark.parametrize(
+    ("share", "accuracy", "cost", "wide", "said"),
+    [
+        (0.60, 0.90, 30.0, 0.01, "reproduced"),
+        (0.05, 0.90, 30.0, 0.01, "not reproduced"),  # not the share of the paper
+        (0.60, 0.80, 30.0, 0.01, "not reproduced"),  # worse by more than a reader would overlook
+        (0.60, 0.90, 45.0, 0.01, "not reproduced"),  # no cheaper
+        (0.60, 0.90, 30.0, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_a2fm(experiment, share, accuracy, cost, wide, said):
+    made = experiment("a2fm").EXPERIMENT
+    runs = {}
+    for label in made.arms(True):
+        ours = label == "a2fm"
+        named = {"mode/2 terms/instant": share if ours else 0.0, "cost/per_right": cost if ours else 40.0,
+                 "mode/4 terms/instant": 0.0, "router/entropy": 0.1}  # fmt: skip
+        side = measured(label, named, named, **{"eval/accuracy": 0.9})
+        for run, luck in zip(side, SPREAD if ours else SPREAD[::-1], strict=True):
+            for record in run.records:
+                record["eval/accuracy"] = (accuracy if ours else 0.9) + wide * luck
+            run.records.insert(1, {"step": 9, "kind": "train", "count/generated": 100 if ours else 200})
+        runs[label] = side
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    assert made.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
     ("ours", "ddpo", "reinforce", "wide", "said"),
     [
         (0.9, 0.5, 0.4, 0.01, "reproduced"),
@@ -253,6 +280,36 @@ def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, sa
 def test_the_criterion_of_cartpole(experiment, centre, wide, said):
     words = ("reproduced", "not reproduced", "inconclusive")
     assert word(experiment("ppo_cartpole"), {"ppo": centre}, wide, "eval/return") == words[said]
+
+
+@pytest.mark.parametrize(
+    ("novel", "last", "bonus", "wide", "said"),
+    [
+        (50.0, 70.0, 0.80, 1.0, "reproduced"),
+        (50.0, 70.0, 0.70, 1.0, "not reproduced"),  # pass@64 is no better for the bonus
+        (95.0, 120.0, 0.80, 1.0, "not reproduced"),  # chance finds a right answer sooner
+        (50.0, 40.0, 0.80, 1.0, "not reproduced"),  # so does the last token's state
+        (50.0, 70.0, 0.73, 20.0, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_rep_exp(experiment, novel, last, bonus, wide, said):
+    made = experiment("rep_exp").EXPERIMENT
+    accuracy = {"eval/accuracy": 0.2}
+    pools = {f"pools/{part}_{how}": 90.0 for part in ("hard", "middle", "easy") for how in ("random", "distinct")}
+    pools |= {f"pools/{part}_{how}": at for part in ("hard", "middle", "easy")
+              for how, at in (("novel", novel), ("last", last))}  # fmt: skip
+    runs = {arm: measured(arm, {}, pools, **accuracy) for arm in ("start", "start-at-1")}
+    for run, luck in zip(runs["start"], SPREAD, strict=True):
+        run.records[1]["pools/hard_random"] = 90.0 + luck
+        run.records[1]["pools/hard_last"] = last - luck
+    for arm, end in (("grpo", 0.7), ("rep-exp", bonus)):
+        runs[arm] = measured(arm, {"pools/pass@64": 0.8}, {"pools/pass@64": end}, **accuracy)
+    for run, luck in zip(runs["rep-exp"], SPREAD[::-1], strict=True):
+        run.records[1]["pools/pass@64"] = bonus + 0.01 * wide * luck
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    judged = made.judge(runs, found)
+    assert judged.word == said
+    assert "pass@64 moved by -10.0 points" in judged.because
 
 
 @pytest.mark.parametrize("name", NAMES)
