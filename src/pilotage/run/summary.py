@@ -31,7 +31,7 @@ class Counters:
         if "replayed" in batch:
             batch = batch.select(~batch["replayed"])
         self.decisions += int(batch.fresh.sum())
-        ended = int((batch["stop"] != Stop.WINDOW).sum())
+        ended = int((batch["stop"] != Stop.WINDOW).sum()) if len(batch) else 0  # a plan that plays nothing says nothing
         self.episodes += ended
         self.verdicts += ended
 
