@@ -84,10 +84,16 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     sizes = {"prompts_per_step": 4} if name == "sft" else {**SMALL_GROUPS, "start": None}
     settings = {**SMALL, **SMALL_LM, **sizes, **more.pop("settings", {})}
     made = api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
-    few = {"rollout.tasks": 6, "evaluation.measures.held_out.pairs": 2}  # of pairs that are made once
+    # of pairs that are made once, and of prompts that are scored again and again
+    few = {"rollout.tasks": 6, "evaluation.measures.held_out.pairs": 2, "sampler.pool": 6}
     for path in few.keys() - settings.keys():
         made = api.set_path(made, path, few[path]) if made.get(path, missing=None) else made
     return made
+
+
+def mixed_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
+    """The same on a toy world of three categories."""
+    return text_recipe(name, seed, world="toy_worlds:Sizes", **more)
 
 
 def control_recipe(name: str, world: str | None = "gym:CartPole-v1", seed: int = 0, **more: Any) -> Recipe:
