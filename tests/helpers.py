@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pilotage import api
 from pilotage.credit.returns import score
+from pilotage.credit.shaping import shaping, with_returns
 from pilotage.data import dataset
 from pilotage.data.batch import Batch, from_episodes
 from pilotage.methods.method import Method
@@ -70,6 +71,12 @@ def rows(owner: Sequence[int] | None = None, whole: bool = False, **columns: Any
     owned = torch.tensor(list(owner) if owner is not None else list(range(count)))
     record = Batch(torch.tensor([0, count]), dict(found)) if whole else None
     return Minibatch(found, owned, torch.arange(count), record)
+
+
+@shaping
+def doubled(batch: Batch) -> Batch:
+    """A link of the credit chain that pays everything twice."""
+    return with_returns(batch, 2 * batch.returns)
 
 
 TEXT_WORLD = "toy_worlds:Echo"

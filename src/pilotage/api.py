@@ -18,7 +18,7 @@ from pilotage import explain
 from pilotage.data import dataset
 from pilotage.data.piece import Piece, UsageError
 from pilotage.gallery.report import write_comparison
-from pilotage.methods.method import check_applies, methods, stacked, usual_policy
+from pilotage.methods.method import check_applies, forms_of, methods, stacked, usual_policy
 from pilotage.methods.roots import plays, root, warm_start
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import compare as runner
@@ -42,9 +42,12 @@ def recipe(
     seed: int = 0,
     steps: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    alongside: Sequence[str] = (),
 ) -> Recipe:
     """The recipe of a method, or of a stack `one+two`, on a world with a policy.
 
+    alongside: methods that it is compared with; a start that has to be made then knows the forms in which any of them
+    asks problems, so that all begin with the same policy.
     settings: values at dotted paths (shorter where unique): `{"policy.hidden": (32, 32), "learning_rate": 1e-3}`.
     Those of world and policy are set before the method is applied, since defaults depend on them. Without a world it is
     that of the data (`store.data`), else reasoning:chain_sum. Raises UsageError.
@@ -57,11 +60,12 @@ def recipe(
     world_piece = apply(_piece_of(world, registry.resolve), "world", asked)
     policy_piece = None if policy is None else _piece_of(policy, resolve_policy)
     of_policy = {path: asked.pop(path) for path in list(asked) if path.startswith("policy.")}
-    found = _composed(name, world_piece, policy_piece, seed, of_policy)
+    forms = forms_of(name, *alongside)
+    found = _composed(name, world_piece, policy_piece, seed, of_policy, forms)
     short = {path: full for path in asked if (full := full_path(found, path)).startswith(PARTS)}
     if short:  # said without its prefix: again from the beginning, since other defaults may depend on it
         again = of_policy | {full: asked.pop(path) for path, full in short.items()}
-        found = _composed(name, apply(world_piece, "world", again), policy_piece, seed, again)
+        found = _composed(name, apply(world_piece, "world", again), policy_piece, seed, again, forms)
     for path, value in asked.items():
         found = set_path(found, path, value)
     held = found.store.defaults()
@@ -88,14 +92,22 @@ def recipe_where_it_applies(
     seed: int,
     steps: int | None,
     settings: Mapping[str, Any],
+    alongside: Sequence[str] = (),
 ) -> Recipe:
     """As `recipe`, without the settings whose paths this method does not have: for the other arm of a comparison."""
     plain = recipe(name, world, policy, seed=seed, steps=steps)
     kept = {path: value for path, value in settings.items() if path.startswith(PARTS) or full_path(plain, path)}
-    return recipe(name, world, policy, seed=seed, steps=steps, settings=kept)
+    return recipe(name, world, policy, seed=seed, steps=steps, settings=kept, alongside=alongside)
 
 
-def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_policy: Mapping[str, Any]) -> Recipe:
+def _composed(
+    name: str,
+    world: Piece,
+    policy: Piece | None,
+    seed: int,
+    of_policy: Mapping[str, Any],
+    forms: Mapping[str, float],
+) -> Recipe:
     """The method on world and policy, with the start that an untrained policy needs."""
     made = world.build()
     try:
@@ -108,7 +120,7 @@ def _composed(name: str, world: Piece, policy: Piece | None, seed: int, of_polic
         found = found.vary("you", {path: value for path, value in last.items() if found.get(path) != value})
         shows = hasattr(made, "demonstrate") or hasattr(made, "examples")
         if getattr(chosen.target, "untrained", False) and shows and plays(found):
-            found = replace(found, start=warm_start(base))
+            found = replace(found, start=warm_start(base, forms))
     finally:
         made.close()
     return found
@@ -271,11 +283,14 @@ def _arms(
     if seeds < 1:
         raise UsageError(f"seeds is at least 1, not {seeds}")
     first: dict[str, Recipe] = {}
+    named = [name for name in names if isinstance(name, str)]
     for label, name in zip(labels, names, strict=True):
         if isinstance(name, Recipe):
             first[label] = name
         else:
-            first[label] = recipe_where_it_applies(name, world, policy, seed=0, steps=steps, settings=settings)
+            first[label] = recipe_where_it_applies(
+                name, world, policy, seed=0, steps=steps, settings=settings, alongside=named
+            )
     notes = []
     for path in settings:
         have = [label for label, made in first.items() if path.startswith(PARTS) or full_path(made, path)]

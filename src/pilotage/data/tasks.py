@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Split = Literal["train", "held_out"]
@@ -19,7 +19,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Task:
-    """One problem: what `World.reset` starts from. `key` is its number in the split; `payload` is JSON-able."""
+    """One problem: what `World.reset` starts from. `key` is its number in the split; `payload` is JSON-able.
+
+    asked: what the policy is shown in place of `prompt`: a hint appended, an earlier answer, other words. variant: what
+    was done to it, such as "hint 0.25"; empty for the problem as it is. Answers are judged by `prompt` all the same.
+    """
 
     key: int = 0
     split: Split = "train"
@@ -27,6 +31,17 @@ class Task:
     answer: str = ""  # the gold answer, where there is one; never shown to the policy
     category: str = ""
     payload: Mapping[str, Any] = field(default_factory=dict)
+    asked: str = ""
+    variant: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What the policy reads."""
+        return self.asked or self.prompt
+
+    def put(self, asked: str, variant: str) -> Task:
+        """The same problem, asked in other words."""
+        return replace(self, asked=asked, variant=variant)
 
 
 @dataclass(frozen=True)

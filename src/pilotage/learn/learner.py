@@ -199,8 +199,8 @@ class Learner:
     ) -> int:
         """One optimiser step; 0 if nothing in it had a gradient."""
         weights = {
-            reduction: decision_weights(reduction, minibatch.owner, self.ranks.sum)
-            for reduction in {objective.reduction for _, objective, _ in active.losses}
+            kind: self._weights(minibatch, *kind)
+            for kind in {(one.reduction, one.where, one.by) for _, one, _ in active.losses}
         }
         for parameter in active.parameters:
             parameter.grad = None
@@ -231,12 +231,22 @@ class Learner:
         tally.add(f"{active.name}/gradient_norm", norm)
         return 1
 
+    def _weights(self, minibatch: Minibatch, reduction: str, where: str, by: str) -> Tensor:
+        """[S] what each decision's loss counts for in an objective, see `Objective`."""
+        chosen = minibatch[where].bool() if where else None
+        if chosen is None or bool(chosen.all()):
+            weights = decision_weights(reduction, minibatch.owner, self.ranks.sum)
+        else:
+            weights = torch.zeros(len(minibatch))
+            weights[chosen] = decision_weights(reduction, minibatch.owner[chosen], self.ranks.sum)
+        return weights * minibatch[by] if by else weights
+
     def _loss(
         self,
         active: ActiveTerm,
         part: Minibatch,
         quantities: dict[str, Any],
-        here: dict[str, Tensor],
+        here: dict[tuple[str, str, str], Tensor],
         progress: float,
         tally: Tally,
         report: bool,
@@ -248,14 +258,18 @@ class Learner:
             terms: Terms = function(rows=part, progress=progress, targets=self.targets, **quantities)
             if fresh and terms.zero_at_start is not None:
                 _check_start(active.name, key, terms.zero_at_start)
-            value = torch.dot(terms.loss, here[objective.reduction].to(terms.loss.dtype))
+            share = here[objective.reduction, objective.where, objective.by]
+            value = torch.dot(terms.loss, share.to(terms.loss.dtype))
             weighted = value if objective.weight == 1 else objective.weight * value
             total = weighted if total is None else total + weighted
             if report:
                 with torch.no_grad():
-                    tally.add(f"{active.name}/{key}", float(terms.loss.detach().mean()), len(part))
-                    for name, diagnostic in terms.diagnostics().items():
-                        tally.add(f"{active.name}/{name}", float(diagnostic.mean()), len(part))
+                    chosen = part[objective.where].bool() if objective.where else None
+                    count = len(part) if chosen is None else int(chosen.sum())
+                    found = {key: terms.loss.detach(), **terms.diagnostics()} if count else {}
+                    for name, values in found.items():
+                        among = values if chosen is None or values.dim() == 0 else values[chosen]
+                        tally.add(f"{active.name}/{name}", float(among.mean()), count)
         if total is None:
             raise UsageError(f"term {active.name!r} has no objective with a weight other than 0")
         return total

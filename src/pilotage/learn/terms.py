@@ -12,11 +12,17 @@ from pilotage.losses.reduce import check_reduction
 
 @dataclass(frozen=True)
 class Objective:
-    """One loss, how it is reduced over an optimiser step, and its weight in the term's sum."""
+    """One loss, how it is reduced over an optimiser step, and its weight in the term's sum.
+
+    where: a bool column; decisions where it is false are left out, of the reduction's counts too. by: a column whose
+    value each decision's loss is multiplied with, counts as they are: weights of samples.
+    """
 
     loss: Piece
     reduction: str = "token"
     weight: float = 1.0
+    where: str = ""
+    by: str = ""
 
     def __post_init__(self) -> None:
         check_reduction(self.reduction)

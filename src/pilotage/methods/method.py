@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
@@ -34,6 +34,8 @@ class Method:
     kind: Literal["method", "baseline"]
     policy: str = ""  # the policy it takes where none is named, if not the world's usual one
     worlds: tuple[str, ...] = PLAYED  # kinds of worlds it applies to
+    # how else it asks problems: forms of `pilotage.rollouts.variants` and their shares of a warm start's demonstrations
+    forms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def card(self) -> str:
@@ -53,11 +55,12 @@ def method(
     kind: Literal["method", "baseline"] = "method",
     policy: str = "",
     worlds: tuple[str, ...] = PLAYED,
+    forms: Mapping[str, float] | None = None,
 ) -> Callable[[Changes], Method]:
     """Makes a Method of a function that returns changes. `parts`: which concepts it changes; `line`: what it is."""
 
     def make(changes: Changes) -> Method:
-        return Method(slug, changes, family, paper, line, baseline, parts, claim, kind, policy, worlds)
+        return Method(slug, changes, family, paper, line, baseline, parts, claim, kind, policy, worlds, forms or {})
 
     return make
 
@@ -129,6 +132,14 @@ def usual_policy(name: str) -> str:
     lines = [lineage(slug)[::-1] for slug in split_names(name)]
     named = [one for line in lines for one in line[:1]] + [one for line in lines for one in line[1:]]
     return next((one.policy for one in named if one.policy), "")
+
+
+def forms_of(*names: str) -> dict[str, float]:
+    """The forms in which these methods or stacks, and what they stand on, ask problems; the largest share of each."""
+    found: dict[str, float] = {}
+    for one in (ancestor for name in names for slug in split_names(name) for ancestor in lineage(slug)):
+        found |= {form: max(share, found.get(form, 0.0)) for form, share in one.forms.items()}
+    return dict(sorted(found.items()))
 
 
 def split_names(name: str) -> list[str]:

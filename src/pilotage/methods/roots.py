@@ -89,9 +89,10 @@ def off_policy(base: Recipe, actor: Mapping[str, Objective], *, every: int = 1) 
     }
 
 
-def warm_start(base: Recipe) -> Recipe:
+def warm_start(base: Recipe, forms: Mapping[str, float]) -> Recipe:
     """Supervised training on what the world shows. One start serves all seeds, as a published base model would.
 
+    forms: shares of the demonstrations that are asked in other forms, see `pilotage.rollouts.demonstrations`.
     Texts: its worked solutions, half of them wrong where the world can err: a model that is right about as often as not
     has something to learn. Pictures: its examples, whatever is rewarded later.
     """
@@ -103,4 +104,5 @@ def warm_start(base: Recipe) -> Recipe:
         apart = {name: value for name, value in base.world.settings.items() if name != "reward"}
         base = replace(base, world=replace(base.world, settings=apart))
     slug = "sft" if speaks(base) else "denoising"
-    return stacked(slug, replace(base, seed=0, evaluation=replace(base.evaluation, every=200)))
+    made = stacked(slug, replace(base, seed=0, evaluation=replace(base.evaluation, every=200)))
+    return made.vary(slug, {"rollout.variants": dict(forms)}) if forms else made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -155,6 +156,21 @@ class Messages:
     closed: list[bool]
 
 
+@dataclass
+class Generated:
+    """What a policy has generated: tokens of all messages, and decode steps, the tokens of each call's longest."""
+
+    tokens: int = 0
+    decode_steps: int = 0
+
+    def add(self, said: Messages) -> Messages:
+        """Counts the messages of one call."""
+        sizes = [len(tokens) for tokens in said.tokens]
+        self.tokens += sum(sizes)
+        self.decode_steps += max(sizes, default=0)
+        return said
+
+
 class SpeakingPolicy(Policy):
     """A policy whose move is a message: many decisions, a token each."""
 
@@ -174,14 +190,26 @@ class SpeakingPolicy(Policy):
     def end_token(self) -> int:
         """The id that closes a message."""
 
+    @cached_property
+    def generated(self) -> Generated:
+        """What `speak` has generated so far, for counting."""
+        return Generated()
+
     @abstractmethod
     def speak(
-        self, prompts: Sequence[Tensor], uniforms: Tensor, *, temperature: float = 1.0, repeats: int = 1
+        self,
+        prompts: Sequence[Tensor],
+        uniforms: Tensor,
+        *,
+        temperature: float = 1.0,
+        repeats: int = 1,
+        limits: Sequence[int] | None = None,
     ) -> Messages:
         """Samples `repeats` messages for each prompt (token ids), n = len(prompts) * repeats, prompt-major.
 
         uniforms: [n, max_new_tokens] in [0, 1): draw t of message i decides its token t, whatever else is in the batch
         (inverse of the cumulative distribution). temperature 0 is greedy. `logp` is that of the untempered model.
+        limits: most new tokens of each message, at least 1, where it may be fewer than there are draws.
         """
 
 

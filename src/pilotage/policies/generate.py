@@ -59,11 +59,14 @@ def speak(
     context: int,
     temperature: float = 1.0,
     repeats: int = 1,
+    limits: Sequence[int] | None = None,
 ) -> Messages:
     """Samples messages with an engine (see `SpeakingPolicy.speak`); one ends at any of `ends`, or at the context."""
     n, most = uniforms.shape
     if n != len(prompts) * repeats:
         raise ValueError(f"{len(prompts)} prompts x {repeats} repeats need as many rows of uniforms, not {n}")
+    if limits is not None and (len(limits) != n or min(limits, default=1) < 1):
+        raise ValueError(f"{n} messages need as many limits of at least one token, not {limits}")
     if n == 0 or most == 0:
         return Messages([torch.zeros(0, dtype=torch.long)] * n, [torch.zeros(0)] * n, [False] * n)
     together, lengths = padded(prompts)
@@ -76,6 +79,8 @@ def speak(
             engine.select(spread)
             logits = logits[spread]
         limit = (context - lengths).clamp(max=most).repeat_interleave(repeats)
+        if limits is not None:
+            limit = limit.minimum(torch.tensor(limits))
         draws = uniforms.to(torch.float32).clamp(max=BELOW_ONE)
         tokens, logp, count, closed = _write(engine, logits, draws, limit, torch.tensor(list(ends)), temperature)
     sizes = count.tolist()

@@ -131,13 +131,19 @@ class LanguageModel(SpeakingPolicy):
         return self.tokenizer.ends[0]
 
     def speak(
-        self, prompts: Sequence[Tensor], uniforms: Tensor, *, temperature: float = 1.0, repeats: int = 1
+        self,
+        prompts: Sequence[Tensor],
+        uniforms: Tensor,
+        *,
+        temperature: float = 1.0,
+        repeats: int = 1,
+        limits: Sequence[int] | None = None,
     ) -> Messages:
         engine: generate.Engine = generate.TransformersEngine(self.model)
         if written_by_hand(self.model):
             with torch.inference_mode():
                 engine = llama.LlamaEngine(self.model, self.context)
-        return generate.speak(
+        said = generate.speak(
             engine,
             prompts,
             uniforms,
@@ -145,7 +151,9 @@ class LanguageModel(SpeakingPolicy):
             context=self.context,
             temperature=temperature,
             repeats=repeats,
+            limits=limits,
         )
+        return self.generated.add(said)
 
     # ---- scores
 

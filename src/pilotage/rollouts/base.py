@@ -31,6 +31,10 @@ class Rollout:
     def check(self, policy: Policy, world: World) -> None:
         """Raises UsageError if the plan cannot work with these; asked once, before anything is made."""
 
+    def metrics(self) -> dict[str, float]:
+        """What there is to say of the last step."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """What is unfinished."""
         return {}

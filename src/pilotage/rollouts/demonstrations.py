@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -12,6 +12,7 @@ from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout
+from pilotage.rollouts.variants import form
 from pilotage.worlds.base import World
 from pilotage.worlds.text import Demonstrates
 
@@ -19,8 +20,16 @@ from pilotage.worlds.text import Demonstrates
 class Demonstrations(Rollout):
     """One worked solution for each of `prompts` tasks, from `world.demonstrate(task, rng)`; no rewards, no log-probs.
 
-    Raises UsageError if the world cannot demonstrate.
+    variants: shares of the demonstrations in which the problem is asked in another form, by the form's name in
+    `pilotage.rollouts.variants` or an import path, so that what is trained here knows it. Raises UsageError if the
+    world cannot demonstrate, for an unknown form, and for shares that are none.
     """
+
+    def __init__(self, *, variants: Mapping[str, float] | None = None) -> None:
+        self.shares = dict(variants or {})
+        if any(not 0 <= share <= 1 for share in self.shares.values()) or sum(self.shares.values()) > 1 + 1e-9:
+            raise UsageError(f"variants are shares from 0 to 1 that add up to at most 1; not {self.shares}")
+        self.forms = [form(name) for name in self.shares]
 
     def check(self, policy: Policy, world: World) -> None:
         if not isinstance(world, Demonstrates):
@@ -32,14 +41,25 @@ class Demonstrations(Rollout):
         if not isinstance(policy, SpeakingPolicy) or not isinstance(world, Demonstrates):
             raise TypeError("demonstrations need a policy that speaks and a world that shows how")
         tasks = [next_task() for _ in range(prompts)]
-        answers = [world.demonstrate(task, streams.generator("demonstrate", step, i)) for i, task in enumerate(tasks)]
-        return written(policy, tasks, answers)
+        shown = [self._shown(world, task, streams, step, i) for i, task in enumerate(tasks)]
+        return written(policy, [task for task, _ in shown], [answer for _, answer in shown])
+
+    def _shown(self, world: Demonstrates, task: Task, streams: Streams, step: int, i: int) -> tuple[Task, str]:
+        """The task in the form that it is asked in, and its answer."""
+        generator = streams.generator("demonstrate", step, i)
+        if self.forms:
+            place = streams.generator("variant", step, i).random()
+            for share, form in zip(self.shares.values(), self.forms, strict=True):
+                if place < share:
+                    return form(world, task, generator)
+                place -= share
+        return task, world.demonstrate(task, generator)
 
 
 def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[str]) -> Batch:
     """One episode for each task and its answer, as if the policy had said it, each a group of its own; no rewards and
     no log-probs."""
-    asked = [policy.encode(task.prompt, prompt=True) for task in tasks]
+    asked = [policy.encode(task.shown, prompt=True) for task in tasks]
     said = [[*policy.encode(answer, prompt=False), policy.end_token] for answer in answers]
     count = len(tasks)
     return from_episodes(
@@ -55,5 +75,11 @@ def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[str
             "valid": torch.ones(count, dtype=torch.bool),
             "stop": torch.full((count,), int(Stop.TERMINATED)),
         },
-        {"prompt": [task.prompt for task in tasks], "answer": list(answers), "reason": [""] * count},
+        {
+            "prompt": [task.shown for task in tasks],
+            "answer": list(answers),
+            "reason": [""] * count,
+            "variant": [task.variant for task in tasks],
+            "category": [task.category for task in tasks],
+        },
     )

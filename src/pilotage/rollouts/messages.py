@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,20 +19,34 @@ from pilotage.worlds.base import World
 class Transcript:
     """One episode as it grows: token ids, which the policy sampled, log-probs, turns and rewards."""
 
-    def __init__(self, task: Task, prompt: list[int]) -> None:
+    def __init__(self, task: Task, prompt: Sequence[int] | Tensor) -> None:
         self.task = task
-        self.tokens: list[Tensor] = [torch.tensor(prompt)]
-        self.logp: list[Tensor] = [torch.zeros(len(prompt))]
-        self.sampled: list[bool] = [False] * len(prompt)
-        self.turn: list[int] = [0] * len(prompt)
-        self.reward: list[float] = [0.0] * len(prompt)
+        self.tokens: list[Tensor] = []
+        self.logp: list[Tensor] = []
+        self.sampled: list[bool] = []
+        self.turn: list[int] = []
+        self.reward: list[float] = []
         self.answers: list[str] = []
         self.stop = Stop.LENGTH
         self.reason = ""
+        self.hear(prompt, 0)
 
-    def hear(self, tokens: list[int], turn: int) -> None:
-        """Tokens the policy did not make."""
-        self.tokens.append(torch.tensor(tokens, dtype=torch.int64))
+    def __len__(self) -> int:
+        return len(self.sampled)
+
+    @property
+    def context(self) -> Tensor:
+        """All tokens so far: what the policy goes on from."""
+        return torch.cat(self.tokens)
+
+    def fork(self, length: int) -> Transcript:
+        """A new transcript of the same task that begins with the first `length` tokens; none of them is trained in
+        it."""
+        return Transcript(self.task, self.context[:length])
+
+    def hear(self, tokens: Sequence[int] | Tensor, turn: int) -> None:
+        """Tokens the policy did not make: what the world said, or what is put into its mouth."""
+        self.tokens.append(torch.as_tensor(tokens, dtype=torch.int64))
         self.logp.append(torch.zeros(len(tokens)))
         self._mark(len(tokens), False, turn)
 
@@ -50,6 +67,7 @@ class Messages(Rollout):
 
     The record is token ids, prompt included (`sampled` false there); turns are concatenated and nothing is ever encoded
     twice. The reward of a message stands at its last token. A message cut by the token limit is judged as it stands.
+    Notes: `prompt` is what was shown, `variant` and `category` are the task's.
     """
 
     def __init__(self, *, temperature: float = 1.0, max_turns: int = 8) -> None:
@@ -65,58 +83,112 @@ class Messages(Rollout):
         self, policy: Policy, world: World, tasks: list[Task], samples: int, streams: Streams, stream: str, step: int
     ) -> Batch:
         """The groups of these tasks, `samples` episodes each."""
-        if not isinstance(policy, SpeakingPolicy):
-            raise TypeError("the messages rollout needs a policy that speaks")
+        policy = speaking(policy)
         spread = [task for task in tasks for _ in range(samples)]
-        opening = world.reset(spread, range(len(spread)))
-        prompts = [policy.encode(text, prompt=True) for text in opening[::samples]]
-        scripts = [Transcript(task, prompts[i // samples]) for i, task in enumerate(spread)]
+        scripts = opened(policy, world, spread)
         live = list(range(len(spread)))
         for turn in range(self.max_turns):
-            uniforms = streams.generator(stream, step, turn).random((len(spread), world.action.max_tokens))
-            contexts = [torch.cat(scripts[i].tokens) for i in (live[::samples] if turn == 0 else live)]
-            said = policy.speak(
-                contexts,
-                torch.from_numpy(uniforms)[live],
+            uniforms = draws(streams, stream, step, turn, len(spread), world.action.max_tokens)
+            said = extend(
+                policy,
+                [scripts[row] for row in live],
+                uniforms[live],
+                turn=turn,
                 temperature=self.temperature,
                 repeats=samples if turn == 0 else 1,
             )
-            texts = [policy.decode(tokens) for tokens in said.tokens]
-            outcome = world.step(texts, live)
-            following = []
-            for i, row in enumerate(live):
-                script = scripts[row]
-                script.say(said.tokens[i], said.logp[i], turn)
-                script.answers.append(texts[i])
-                script.reward[-1] += float(outcome.reward[i])
-                script.reason = outcome.invalid.get(i, "")
-                if script.reason:
-                    script.stop = Stop.INVALID
-                elif outcome.terminated[i]:
-                    script.stop = Stop.TERMINATED if said.closed[i] else Stop.LENGTH
-                elif outcome.truncated[i]:
-                    script.stop = Stop.TIME_LIMIT
-                else:
-                    script.hear(policy.encode(outcome.observation[i], prompt=True), turn + 1)
-                    following.append(row)
-            live = following
+            live = self.answered(policy, world, scripts, live, said, turn)
             if not live:
                 break
-        return _record(scripts, samples)
+        return recorded(scripts, samples)
+
+    def answered(
+        self, policy: SpeakingPolicy, world: World, scripts: list[Transcript], live: list[int], said: Said, turn: int
+    ) -> list[int]:
+        """Gives the world the live scripts' messages and writes down what it says; the rows that go on."""
+        outcome = world.step(said.texts, live)
+        following = []
+        for i, row in enumerate(live):
+            script = scripts[row]
+            script.answers.append(said.texts[i])
+            script.reward[-1] += float(outcome.reward[i])
+            script.reason = outcome.invalid.get(i, "")
+            if script.reason:
+                script.stop = Stop.INVALID
+            elif outcome.terminated[i]:
+                script.stop = Stop.TERMINATED if said.closed[i] else Stop.LENGTH
+            elif outcome.truncated[i]:
+                script.stop = Stop.TIME_LIMIT
+            else:
+                script.hear(policy.encode(outcome.observation[i], prompt=True), turn + 1)
+                following.append(row)
+        return following
 
 
-def _record(scripts: list[Transcript], samples: int) -> Batch:
+@dataclass(frozen=True)
+class Said:
+    """Messages as texts, and whether each closed with an end token."""
+
+    texts: list[str]
+    closed: list[bool]
+
+
+def speaking(policy: Policy) -> SpeakingPolicy:
+    """The policy, which has to speak. Raises TypeError."""
+    if not isinstance(policy, SpeakingPolicy):
+        raise TypeError("the messages rollout needs a policy that speaks")
+    return policy
+
+
+def opened(policy: SpeakingPolicy, world: World, tasks: Sequence[Task]) -> list[Transcript]:
+    """A transcript of each task, on lanes of their own, with what the world asks first."""
+    opening = world.reset(tasks, range(len(tasks)))
+    encoded: dict[str, list[int]] = {}
+    for text in opening:
+        if text not in encoded:
+            encoded[text] = policy.encode(text, prompt=True)
+    return [Transcript(task, encoded[text]) for task, text in zip(tasks, opening, strict=True)]
+
+
+def draws(streams: Streams, stream: str, step: int, turn: int, rows: int, tokens: int) -> Tensor:
+    """[rows, tokens] uniforms for one turn of a step, by the named stream."""
+    return torch.from_numpy(streams.generator(stream, step, turn).random((rows, tokens)))
+
+
+def extend(
+    policy: SpeakingPolicy,
+    scripts: Sequence[Transcript],
+    uniforms: Tensor,
+    *,
+    turn: int,
+    temperature: float,
+    repeats: int = 1,
+    limits: Sequence[int] | None = None,
+) -> Said:
+    """One message more on each script, sampled from where it stands; `repeats` successive scripts have one context.
+
+    uniforms: [scripts, most new tokens]. limits: most new tokens of each.
+    """
+    contexts = [script.context for script in scripts[::repeats]]
+    said = policy.speak(contexts, uniforms, temperature=temperature, repeats=repeats, limits=limits)
+    for script, tokens, logp in zip(scripts, said.tokens, said.logp, strict=True):
+        script.say(tokens, logp, turn)
+    return Said([policy.decode(tokens) for tokens in said.tokens], said.closed)
+
+
+def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[int] | None = None) -> Batch:
+    """The record of finished scripts: successive ones form groups of `samples`, unless their `groups` are named."""
     stop = torch.tensor([int(script.stop) for script in scripts])
     return from_episodes(
         {
-            "action": [torch.cat(script.tokens) for script in scripts],
+            "action": [script.context for script in scripts],
             "behaviour_logp": [torch.cat(script.logp) for script in scripts],
-            "sampled": [torch.tensor(script.sampled) for script in scripts],
-            "turn": [torch.tensor(script.turn) for script in scripts],
+            "sampled": [torch.tensor(script.sampled, dtype=torch.bool) for script in scripts],
+            "turn": [torch.tensor(script.turn, dtype=torch.int64) for script in scripts],
             "reward": [torch.tensor(script.reward, dtype=torch.float32) for script in scripts],
         },
         {
-            "group": torch.arange(len(scripts)) // samples,
+            "group": torch.arange(len(scripts)) // samples if groups is None else torch.tensor(list(groups)),
             "task": torch.tensor([script.task.key for script in scripts]),
             "terminated": torch.ones(len(scripts), dtype=torch.bool),
             "truncated": torch.zeros(len(scripts), dtype=torch.bool),
@@ -124,8 +196,10 @@ def _record(scripts: list[Transcript], samples: int) -> Batch:
             "stop": stop,
         },
         {
-            "prompt": [script.task.prompt for script in scripts],
+            "prompt": [script.task.shown for script in scripts],
             "answer": [" / ".join(script.answers) for script in scripts],
             "reason": [script.reason for script in scripts],
+            "variant": [script.task.variant for script in scripts],
+            "category": [script.task.category for script in scripts],
         },
     )

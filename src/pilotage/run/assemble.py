@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,13 @@ from pilotage.data.batch import Batch
 from pilotage.data.piece import Bound, Piece, UsageError, nearest
 from pilotage.data.rng import Streams
 from pilotage.data.store import Fresh
-from pilotage.data.tasks import Text
+from pilotage.data.tasks import Task, Text
 from pilotage.learn.learner import Learner, Ranks
 from pilotage.policies.base import ActingPolicy, Policy, SpeakingPolicy
 from pilotage.rollouts.base import Rollout
+from pilotage.rollouts.messages import Messages
 from pilotage.run.recipe import Recipe
-from pilotage.samplers.uniform import Uniform
+from pilotage.samplers.base import Play, Sampler
 from pilotage.worlds.base import World
 
 KEEPS = ("state_dict", "load_state_dict")
@@ -34,7 +35,7 @@ class Parts:
     streams: Streams
     world: World
     policy: Policy
-    sampler: Uniform
+    sampler: Sampler
     rollout: Rollout
     credit: dict[str, Bound]
     store: Fresh
@@ -48,9 +49,20 @@ class Parts:
         return _credited(self.credit, batch, self.policy, progress, self.ranks, self.world, self.streams, step)
 
     def told(self) -> dict[str, float]:
-        """What links of the credit chain have to say of the last batch (those with a method `metrics`)."""
-        links = [link.function for link in self.credit.values() if hasattr(link.function, "metrics")]
-        return {name: value for link in links for name, value in link.metrics().items()}
+        """What sampler, rollout and links of the credit chain have to say of the last step (those with `metrics`)."""
+        speakers = [self.sampler, self.rollout, *(link.function for link in self.credit.values())]
+        told = [speaker.metrics() for speaker in speakers if hasattr(speaker, "metrics")]
+        return {name: value for found in told for name, value in found.items()}
+
+    def play(self, step: int) -> Play:
+        """What samplers play with, see `Sampler.prepare`."""
+
+        def played(tasks: Sequence[Task], samples: int, stream: str) -> Batch:
+            if not isinstance(self.rollout, Messages):
+                raise UsageError(f"{type(self.rollout).__name__} does not play tasks that a sampler asks about")
+            return self.rollout.converse(self.policy, self.world, list(tasks), samples, self.streams, stream, step)
+
+        return played
 
     def draw(self, batch: Batch, progress: float, step: int, index: int) -> Batch:
         """A batch of the store after every link on drawn batches; `index` counts the draws of the step."""
@@ -68,6 +80,13 @@ class Parts:
         """The policy that evaluations play: the one that learns, or the target that the recipe names."""
         name = self.recipe.evaluation.policy
         return self.learner.targets[name] if name else self.policy
+
+    @property
+    def generated(self) -> tuple[int, int]:
+        """Tokens that the policy has generated in this process, and decode steps; of one that acts, none."""
+        if not isinstance(self.policy, SpeakingPolicy):
+            return 0, 0
+        return self.policy.generated.tokens, self.policy.generated.decode_steps
 
     def started(self) -> None:
         """The policy has got the weights of a start: the targets that follow it begin there too."""
@@ -121,12 +140,12 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None, *, fill: bool = True) -
     world = open_world(recipe)
     policy = make_policy(recipe, world)
     ranks = ranks or Ranks()
-    sampler = _fitting("sampler", recipe.sampler, "open", "next", "observe", *KEEPS)
+    sampler = _fitting("sampler", recipe.sampler, "open", "prepare", "next", "observe", "metrics", *KEEPS)
     sampler.open(world, streams)
     rollout = _fitting("rollout", recipe.rollout, "__call__", *KEEPS)
     if isinstance(rollout, Rollout):
         rollout.check(policy, world)
-    credit = {n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()}
+    credit = _in_order({n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()})
     store = _fitting("store", recipe.store, "add", "batches", *KEEPS)
     facts = {}
     if recipe.evaluation.policy and recipe.evaluation.policy not in recipe.targets:
@@ -156,6 +175,11 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None, *, fill: bool = True) -
         ranks=ranks,
         facts=facts,
     )
+
+
+def _in_order(chain: dict[str, Bound]) -> dict[str, Bound]:
+    """The links as they are run: those that change rewards first, else as named."""
+    return dict(sorted(chain.items(), key=lambda item: not getattr(item[1].function, "shapes_rewards", False)))
 
 
 def _credited(

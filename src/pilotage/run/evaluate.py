@@ -22,7 +22,7 @@ from pilotage.run.recipe import Recipe
 from pilotage.run.statistics import cluster_bootstrap
 from pilotage.worlds.base import World
 
-MEASURES_SEE = ("policy", "world", "recipe")  # what a measure may ask for by name
+MEASURES_SEE = ("policy", "world", "recipe", "step", "streams")  # what a measure may ask for by name
 SHOWN = 16  # transcripts kept per evaluation
 NUMBERS = 100  # of actions that are no text, in a transcript
 
@@ -68,7 +68,9 @@ class Evaluator:
             **{name: _known_mean(values) for name, values in means.items()},
         }
         for measure in self.measures.values():
-            found |= measure(policy=policy, world=self._world(), recipe=self.recipe)
+            found |= measure(
+                policy=policy, world=self._world(), recipe=self.recipe, step=step, streams=Streams(self.recipe.seed)
+            )
         return {**found, **self._score(found.get("eval/return"))}, transcripts(batch)
 
     def _score(self, value: float | None) -> dict[str, float]:

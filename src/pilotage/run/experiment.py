@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from pilotage.learn.learner import RunStopped
 from pilotage.run import compare as runner
 from pilotage.run import provenance, verdict
@@ -146,6 +148,9 @@ def _of_run(result: RunResult) -> dict[str, Any]:
         "curve": [[int(step), _rounded(value)] for step, value in zip(result.steps, result.values, strict=True)],
         "decisions": used.decisions, "episodes": used.episodes, "seconds": used.seconds,
     }  # fmt: skip
+    generated = result.axis("count/generated")
+    if np.isfinite(generated).all() and generated[-1] > 0:
+        found["generated"], found["decode steps"] = generated[-1], result.axis("count/decode_steps")[-1]
     for metric in ("train/entropy", "train/length"):
         if len(series := result.series(metric)[1]):
             found[f"last {metric}"] = float(series[-20:].mean())
@@ -167,6 +172,28 @@ def end(result: RunResult, measure: str) -> float:
 def begin(result: RunResult, measure: str) -> float:
     """The same of the starting policy."""
     return dataclasses.replace(result, metric=measure).start
+
+
+def at_generated(result: RunResult, tokens: float, measure: str = "") -> float:
+    """A run's metric (or another measure) when it had generated so many tokens, on a line between evaluations; its last
+    value where it never did. Raises ValueError where tokens were not counted."""
+    judged = dataclasses.replace(result, metric=measure) if measure else result
+    used = judged.axis("count/generated")
+    if not np.isfinite(used).all():
+        raise ValueError(f"{result.folder} has no count of generated tokens")
+    return float(np.interp(tokens, used, judged.values))
+
+
+def gap_at_equal_tokens(one: Sequence[RunResult], other: Sequence[RunResult], measure: str = "") -> Interval:
+    """The difference in the metric (or another measure) at the tokens that the side which generated fewer had generated
+    at its end, paired by seed. Raises KeyError where a seed has no partner."""
+    known = {result.seed: result for result in other}
+    pairs = [(result, known[result.seed]) for result in one]
+    equal = [min(float(side.axis("count/generated")[-1]) for side in pair) for pair in pairs]
+    first, second = (
+        [at_generated(pair[i], tokens, measure) for pair, tokens in zip(pairs, equal, strict=True)] for i in (0, 1)
+    )
+    return paired_difference(first, second)
 
 
 def gap(one: Sequence[RunResult], other: Sequence[RunResult], measure: str) -> Interval:

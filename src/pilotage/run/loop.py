@@ -127,6 +127,8 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     recipe = parts.recipe
     began = time.perf_counter()
     progress = step / recipe.steps
+    before = parts.generated
+    parts.sampler.prepare(parts.play(step), step)
     batch = parts.rollout(
         parts.policy, parts.world, parts.sampler.next, parts.streams, step, recipe.prompts_per_step,
         recipe.samples_per_prompt,
@@ -136,9 +138,9 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     told: dict[str, float] = {}
     if len(raw):  # a plan that plays nothing leaves nothing to credit: the store is full
         _check_rewards(recipe, raw, step)
+        parts.sampler.observe(raw)
         batch = parts.credited(batch, progress, step)
         told = parts.told()
-        parts.sampler.observe(batch)
         parts.store.add(batch)
     updates = [
         parts.learner.update(parts.draw(drawn, progress, step, index), step, progress)
@@ -150,6 +152,8 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     _check_mismatch(recipe, learnt, step)
     ended = time.perf_counter()
     counters.add(raw, ended - began)
+    tokens, decode_steps = (after - first for after, first in zip(parts.generated, before, strict=True))
+    counters.spoke(tokens, decode_steps)
     seconds = {"seconds/rollout": rolled - began, "seconds/learn": ended - rolled}
     played = {**summarise(raw), "train/kept": len(batch) / len(raw)} if len(raw) else parts.facts
     return {**played, **told, **learnt, **counters.metrics(), **seconds}

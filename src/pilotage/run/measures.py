@@ -1,6 +1,7 @@
 """What else is found out of a policy at each evaluation: pieces under `evaluation.measures`.
 
-A measure is called with what it names of `policy`, `world` and `recipe`, and returns numbers by name.
+A measure is called with what it names of `policy`, `world`, `recipe`, `step` and `streams`; it returns numbers by
+name.
 """
 
 from __future__ import annotations

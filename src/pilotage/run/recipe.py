@@ -18,6 +18,7 @@ from pilotage.learn.terms import Objective, Target, Term
 SCHEMA = 1
 FLOAT = "$float"
 MISSING = object()
+ADDED = frozenset({"where", "by"})  # fields younger than recorded runs: while empty they leave digests as they were
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -170,7 +171,11 @@ class Recipe:
         """A hash of everything that can change what is learnt: default settings too, so that a default changed in code
         makes another recipe; not names, nor when it is judged or saved."""
         aside = {"name", "evaluation", "checkpoint_every"}
-        learnt = {path: value for path, value in self.leaves().items() if not aside & set(path.split("."))}
+        learnt = {
+            path: value
+            for path, value in self.leaves().items()
+            if not aside & set(path.split(".")) and not (value == "" and path.rpartition(".")[2] in ADDED)
+        }
         return hashlib.sha256(json.dumps(learnt, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -14,12 +14,15 @@ from pilotage.data.batch import Batch, Stop
 
 @dataclass
 class Counters:
-    """Cumulative use: decisions sampled, episodes, verdicts asked for, seconds of training."""
+    """Cumulative use: decisions recorded, episodes, verdicts asked for, seconds of training; where the policy speaks,
+    tokens generated, be they recorded or not, and decode steps."""
 
     decisions: int = 0
     episodes: int = 0
     verdicts: int = 0
     seconds: float = 0.0
+    generated: int = 0
+    decode_steps: int = 0
 
     def add(self, batch: Batch, seconds: float) -> None:
         """Counts one step; episodes marked `replayed` were counted when they were made."""
@@ -30,12 +33,19 @@ class Counters:
         self.episodes += len(batch)
         self.verdicts += len(batch)
 
+    def spoke(self, tokens: int, decode_steps: int) -> None:
+        """Counts what a step generated."""
+        self.generated += tokens
+        self.decode_steps += decode_steps
+
     def metrics(self) -> dict[str, float]:
+        spoken = {"count/generated": self.generated, "count/decode_steps": self.decode_steps}
         return {
             "count/decisions": self.decisions,
             "count/episodes": self.episodes,
             "count/verdicts": self.verdicts,
             "seconds": self.seconds,
+            **(spoken if self.generated else {}),
         }
 
     def state(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
+    from pilotage.samplers import base as base
     from pilotage.samplers import uniform as uniform
 else:
     __getattr__ = submodules(__name__)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.data.batch import Batch
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
+from pilotage.samplers.base import Sampler
 from pilotage.worlds.base import World
 
 
-class Uniform:
+class Uniform(Sampler):
     """The world's training tasks: number 0, 1, 2, … of a seeded walk; with `pool`, drawn from that many, with
     replacement.
 
@@ -23,20 +23,15 @@ class Uniform:
         self.position = 0
 
     def open(self, world: World, streams: Streams) -> None:
-        """Says what to draw from; called once, before the first task."""
-        self.world, self.streams = world, streams
+        super().open(world, streams)
         self.start = streams.number("tasks/start") % 2**40
 
     def next(self) -> Task:
-        """The next task."""
         number = self.start + self.position
         if self.pool is not None:
             number = int(self.streams.generator("tasks", self.position).integers(self.pool))
         self.position += 1
         return self.world.task(number, "train")
-
-    def observe(self, batch: Batch) -> None:
-        """Sees the finished groups of a step; a uniform sampler learns nothing from them."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

@@ -5,6 +5,10 @@ is none: a policy may work before it answers, and has one answer to give. Short 
 
     12+34-5=    46;41
 
+With another marker the working comes before it and the answer after; `detours` has totals repeated:
+
+    12+34-5=    46;46;41=41
+
 Imports no torch: verifier processes load this.
 """
 
@@ -13,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 import string
 from collections.abc import Callable, Mapping
@@ -23,6 +28,7 @@ import numpy as np
 
 from pilotage.data.piece import UsageError, nearest
 from pilotage.data.tasks import Task, Text
+from pilotage.worlds import phrases
 from pilotage.worlds.text import TextWorld
 
 try:
@@ -35,6 +41,7 @@ logger = logging.getLogger(__name__)
 INDICES = 2**31
 LISTED = 10_000  # the few data sets that list their problems, rather than draw each by its index, list this many
 SAMPLED = 64
+SEPARATOR = ";"  # of totals in worked sums
 # measured with 0.1.25: these draw from sets of texts, whose order Python changes from process to process
 UNSTABLE = (
     "isomorphic_strings", "knight_swap", "list_functions", "polynomial_multiplication", "ransom_note", "word_ladder",
@@ -89,6 +96,8 @@ class ReasoningWorld(TextWorld):
     partial_credit: whether the verifier's part marks count; else only full marks are worth anything.
     wrong_share: share of worked solutions that end wrong, after one slip that is carried on. A model started on
         demonstrations with 0.5 to 0.6 answers rightly about as often as they do, and has something to learn.
+    detours: in worked sums, the chance that a total is written once more, and then again: lengths that vary, and work
+        that a policy may learn to leave out.
 
     Raises UsageError for unknown names, levels and settings.
     """
@@ -106,6 +115,7 @@ class ReasoningWorld(TextWorld):
         answer_tokens: int | None = None,
         partial_credit: bool = False,
         wrong_share: float = 0.0,
+        detours: float = 0.0,
         seed: int = 0,
         held_out_share: float = 1 / 8,
         time_limit: float | None = 5.0,
@@ -115,11 +125,16 @@ class ReasoningWorld(TextWorld):
             raise UsageError(f"prompt_style is auto, short or full; not {prompt_style!r}")
         if not 0 <= wrong_share <= 1:
             raise UsageError(f"wrong_share is a share from 0 to 1, not {wrong_share}")
+        if not 0 <= detours < 1:
+            raise UsageError(f"detours is a chance from 0 to below 1, not {detours}")
         self.dataset, self.partial_credit, self.wrong_share = known_dataset(dataset), partial_credit, wrong_share
+        self.detours = detours
         if prompt_style == "short" and dataset not in SHORT:
             raise UsageError(f"no short style for {dataset!r}; there is one for {', '.join(SHORT)}")
         self.short = SHORT.get(dataset) if prompt_style != "full" else None
-        self.marker = marker if marker is not None else (";" if self.short else "")
+        self.marker = marker if marker is not None else (SEPARATOR if self.short else "")
+        if self.short:
+            self.phrases = phrases.COMPACT
         self._answer_tokens = answer_tokens
         if dataset in UNSTABLE and os.environ.get("PYTHONHASHSEED", "random") == "random":
             logger.warning("problems of %s change from process to process unless PYTHONHASHSEED=0 is set", dataset)
@@ -148,8 +163,20 @@ class ReasoningWorld(TextWorld):
             raise UsageError(f"{self.dataset} stores no answers, so it has no worked solutions")
         wrong = bool(rng.random() < self.wrong_share)
         if self.short and self.dataset == "chain_sum":
-            return self.marker.join(_running_totals(task.prompt, rng if wrong else None))
+            return self._worked(_running_totals(task.prompt, rng if wrong else None), rng)
         return _spoilt(task.answer, rng) if wrong else task.answer
+
+    def _worked(self, totals: list[str], rng: np.random.Generator) -> str:
+        """Totals, some repeated as long as there is room, and where the marker is another, the answer after it."""
+        answer = "" if self.marker == SEPARATOR else self.marker + totals[-1]
+        room = self.action.max_tokens - 1 - len(SEPARATOR.join(totals) + answer)
+        steps = []
+        for total in totals:
+            steps.append(total)
+            while self.detours and rng.random() < self.detours and room > len(total):
+                steps.append(total)
+                room -= len(total) + 1
+        return SEPARATOR.join(steps) + answer
 
     @cached_property
     def observation(self) -> Text:
@@ -175,7 +202,10 @@ class ReasoningWorld(TextWorld):
             terms, width = config.max_terms, config.max_digits + bool(config.allow_negation)
             prompt = terms * (width + 1)
             total = len(str(terms * 10**config.max_digits)) + 1  # and a sign
-            answer = max(terms - 1, 1) * (total + len(self.marker))
+            answer = max(terms - 1, 1) * (total + len(SEPARATOR))
+            if self.marker != SEPARATOR:
+                answer += len(self.marker) + total + 1
+            answer = math.ceil(answer * (1 + 2 * self.detours / (1 - self.detours)))
         alphabet = "".join(dict.fromkeys(self.short.alphabet + self.marker))
         return Text(prompt, alphabet), Text(self._answer_tokens or answer, alphabet)
 

@@ -32,6 +32,7 @@ import numpy as np
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Split, Task, Text, Verdict
+from pilotage.worlds import phrases
 from pilotage.worlds.base import Outcome, World
 from pilotage.worlds.guard import Guard
 
@@ -64,7 +65,10 @@ class TextWorld(_KeepsSettings, World):
     seed: of the problems. A problem is held out if a hash of its prompt falls in `held_out_share`, whatever its number
     and the seed, so no prompt is ever in both splits.
     time_limit: seconds for one answer, after which it is invalid; None verifies in this process, without a limit.
+    phrases: how it puts a problem in other words, see `pilotage.worlds.phrases`.
     """
+
+    phrases: Mapping[str, str] = phrases.ENGLISH
 
     metric: ClassVar[str] = "accuracy"
     reward_range = (0.0, 1.0)
@@ -89,6 +93,10 @@ class TextWorld(_KeepsSettings, World):
     def verify(self, task: Task, answer: str) -> Verdict | float:
         """What an answer is worth, in `reward_range`. Runs elsewhere; may raise or hang, which makes it invalid."""
 
+    def phrase(self, kind: str, task: Task, **parts: str) -> str:
+        """A problem in other words. Raises UsageError for a kind of phrase that the world lacks."""
+        return phrases.fill(self.phrases, kind, prompt=task.prompt, **parts)
+
     def task(self, index: int, split: Split) -> Task:
         """Raises UsageError if problems of this split are too rare, and where a payload is no JSON."""
         cache = self.__dict__.setdefault("_cache", {})
@@ -112,9 +120,9 @@ class TextWorld(_KeepsSettings, World):
         )
 
     def reset(self, tasks: Sequence[Task], lanes: Sequence[int]) -> list[str]:
-        """The prompts."""
+        """What the policy is asked: the prompts, or other words for them."""
         self._open().update(zip(lanes, tasks, strict=True))
-        return [task.prompt for task in tasks]
+        return [task.shown for task in tasks]
 
     def step(self, actions: Sequence[str], lanes: Sequence[int]) -> Outcome:
         """One answer a lane; every episode ends here. Raises ValueError for a lane that was not reset."""

@@ -1,0 +1,35 @@
+"""Other forms in which a demonstration may be asked, so that a model which starts on demonstrations knows them.
+
+A form is a function of (world, task, rng) that gives the task as it is asked and the answer to be learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pilotage.data.piece import UsageError, load, nearest
+from pilotage.data.tasks import Task
+
+Form = Callable[[Any, Task, np.random.Generator], tuple[Task, str]]
+
+
+def form(name: str) -> Form:
+    """The form of this name here, or at an import path. Raises UsageError."""
+    if ":" in name:
+        found: Form = load(name)
+        return found
+    if name not in FORMS:
+        raise UsageError(f"there is no form {name!r} of a demonstration; {nearest(name, FORMS)}")
+    return FORMS[name]
+
+
+def improve(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, str]:
+    """An earlier answer is shown, right or wrong as the world's solutions are, and a solution follows."""
+    earlier = world.demonstrate(task, rng)
+    return task.put(world.phrase("improve", task, answer=earlier), "improve"), world.demonstrate(task, rng)
+
+
+FORMS: Mapping[str, Form] = {"improve": improve}
