@@ -112,7 +112,11 @@ class Long(Echo):
         return Task(prompt=f"{number}=", answer=number)
 
 
-SIZES = {"one": {"world": "toy_worlds:Echo"}, "two": {"world": "toy_worlds:Long"}, "three": {"world": "toy_worlds:Flat"}}
+SIZES = {
+    "one": {"world": "toy_worlds:Echo"},
+    "two": {"world": "toy_worlds:Long"},
+    "three": {"world": "toy_worlds:Flat"},
+}
 
 
 class Sizes(MixedWorld):

@@ -14,7 +14,8 @@ from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.samplers.diversity import MEASURES, bleu, distinct, edit_distance, edits, grams, one_less_self_bleu
-from pilotage.samplers.promising import Promising, Round, diversities, outcome_variance
+from pilotage.samplers.promising import Promising, diversities, outcome_variance
+from pilotage.samplers.uniform import Round
 from toy_worlds import Echo
 
 ANSWER = [5, 3, 8, 8, 2]

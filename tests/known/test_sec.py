@@ -52,10 +52,8 @@ def test_mean_absolute_advantage_in_closed_form(right, normalised, unnormalised)
 
 
 def test_a_value_follows_its_reward_by_halves():
-    average, found = MovingAverage(0.5, [0.0]), []
-    for _ in range(3):
-        found.append(float(average.update([0.8])[0]))
-    assert found == pytest.approx([0.4, 0.6, 0.7], abs=1e-12)
+    average = MovingAverage(0.5, [0.0])
+    assert [float(average.update([0.8])[0]) for _ in range(3)] == pytest.approx([0.4, 0.6, 0.7], abs=1e-12)
 
 
 @pytest.mark.parametrize(("decay", "after"), [(True, 0.4), (False, 0.8)])

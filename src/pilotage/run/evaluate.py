@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from pilotage.data import dataset
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
-from pilotage.data.tasks import Task
+from pilotage.data.tasks import Split, Task
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.policies.table import Table
 from pilotage.rollouts.episodes import Episodes
@@ -84,7 +85,7 @@ class Evaluator:
     def play(self, policy: Policy, step: int) -> Batch:
         """The groups of all evaluation tasks."""
         settings, world = self.settings, self._world()
-        tasks = self.tasks = self.tasks or distinct(world, settings.tasks)
+        tasks = self.tasks = self.tasks or distinct(world.task, settings.tasks)
         streams = Streams(self.recipe.seed)
         if isinstance(policy, SpeakingPolicy):
             talk = Messages(temperature=settings.temperature)
@@ -117,14 +118,15 @@ class Evaluator:
             self.world.close()
 
 
-def distinct(world: World, count: int) -> list[Task]:
-    """The first `count` held-out tasks whose prompts differ (fewer where the world seems to have no more).
+def distinct(of: Callable[[int, Split], Task], count: int) -> list[Task]:
+    """The first `count` held-out tasks whose prompts differ (fewer where there seem to be no more); of: a world's
+    `task`.
 
     A prompt judged twice is no second witness: with repeats, intervals over tasks would be too narrow.
     """
     found: dict[tuple[str, int], Task] = {}
     for key in range(8 * count):
-        task = world.task(key, "held_out")
+        task = of(key, "held_out")
         found.setdefault((task.prompt, 0 if task.prompt else key), task)
         if len(found) == count:
             break

@@ -16,39 +16,15 @@ from pilotage.credit.groups import group_sums
 from pilotage.data.average import MovingAverage
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError, nearest
-from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.data.weighted import Weighted
-from pilotage.samplers.base import Play, Sampler
+from pilotage.samplers.base import Play
 from pilotage.samplers.diversity import MEASURES
-from pilotage.samplers.orders import Shuffled, check_pool
-from pilotage.worlds.base import World
+from pilotage.samplers.uniform import Round
 
 Floats = NDArray[np.float64]
 TOGETHER = 64  # prompts scored at a time, so that a pool of any size fits into memory
 TINY = 1e-8
-
-
-class Round(Sampler):
-    """The training tasks 0 … pool - 1 in one random order, round after round."""
-
-    def __init__(self, *, pool: int = 512) -> None:
-        check_pool(pool)
-        self.pool, self.position = pool, 0
-
-    def open(self, world: World, streams: Streams) -> None:
-        super().open(world, streams)
-        self.order = Shuffled(streams, "tasks/pool", self.pool, reshuffle=False)
-
-    def next(self) -> Task:
-        self.position += 1
-        return self.world.task(self.order.at(self.position - 1), "train")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.position = int(state["position"])
 
 
 class Promising(Round):
