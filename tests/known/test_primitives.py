@@ -51,7 +51,7 @@ def test_every_compact_phrase_needs_no_new_character():
     world = ReasoningWorld(dataset="chain_sum", time_limit=None)
     parts = {"prompt": "1+2=", "answer": "3", "hint": "3"}
     for kind in phrases.COMPACT:
-        names = {name: "3" for name in ("answer", "hint")}
+        names = dict.fromkeys(("answer", "hint"), "3")
         assert set(phrases.fill(phrases.COMPACT, kind, **(parts | names))) <= set(world.observation.alphabet), kind
 
 
@@ -157,8 +157,8 @@ def test_detours_repeat_totals_and_the_answer_follows_the_marker():
         working, _, final = answer.partition("=")
         totals = working.split(";")
         assert final == totals[-1] == task.answer
-        assert list(dict.fromkeys(totals))[-1] == final or len(set(totals)) < len(totals)
-        assert len(answer) < world.action.max_tokens and world.verify(task, answer) == 1.0
+        assert len(answer) < world.action.max_tokens
+        assert world.verify(task, answer) == 1.0
         lengths.add(len(totals))
     assert len(lengths) > 3
 
@@ -172,7 +172,8 @@ def test_without_detours_demonstrations_are_what_they_were():
 def test_the_improve_form_shows_one_earlier_answer():
     world = ReasoningWorld(dataset="chain_sum", time_limit=None)
     task, answer = improve(world, world.task(0, "train"), Streams(0).generator("d", 0))
-    assert task.shown == f"{task.prompt}{answer}=" and task.variant == "improve"
+    assert task.shown == f"{task.prompt}{answer}="
+    assert task.variant == "improve"
 
 
 def test_forms_are_those_of_a_stack_and_of_what_it_stands_on():
@@ -182,5 +183,7 @@ def test_forms_are_those_of_a_stack_and_of_what_it_stands_on():
 def test_scripts_keep_their_own_prompt():
     script = Transcript(Task(prompt="1", asked="2", variant="other", category="sums"), [5, 6])
     batch = recorded([script, Transcript(Task(prompt="3"), [7])], groups=[4, 9])
-    assert batch.notes["prompt"] == ["2", "3"] and batch.notes["variant"] == ["other", ""]
-    assert batch.notes["category"] == ["sums", ""] and batch["group"].tolist() == [4, 9]
+    assert batch.notes["prompt"] == ["2", "3"]
+    assert batch.notes["variant"] == ["other", ""]
+    assert batch.notes["category"] == ["sums", ""]
+    assert batch["group"].tolist() == [4, 9]
