@@ -92,7 +92,7 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     settings = {**SMALL, **SMALL_LM, **sizes, **more.pop("settings", {})}
     made = api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
     # of pairs that are made once, and of prompts that are scored again and again
-    few = {"rollout.tasks": 6, "evaluation.measures.held_out.pairs": 2, "sampler.pool": 6}
+    few = {"rollout.tasks": 6, "evaluation.measures.held_out.pairs": 2, "sampler.pool": 8}
     for path in few.keys() - settings.keys():
         made = api.set_path(made, path, few[path]) if made.get(path, missing=None) else made
     return made

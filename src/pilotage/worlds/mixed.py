@@ -31,7 +31,7 @@ def _sizes(*sizes: tuple[int, int]) -> dict[str, Any]:
 
 # by name: the parts, easiest first, and harder ones that are only judged
 MIXTURES: Mapping[str, Mapping[str, Parts]] = {
-    "chain_sum": {
+    "sums": {
         "parts": _sizes((2, 1), (3, 1), (4, 1), (5, 1), (2, 2), (3, 2)),
         "beyond": _sizes((6, 1), (4, 2)),
     },

@@ -40,7 +40,7 @@ FAMILIES = (
     Family(
         "mixed",
         "problems of several sizes or kinds, each a category that samplers can choose",
-        ("mixed:chain_sum",),
+        ("mixed:sums",),
         "reasoning_gym",
         "language",
     ),
