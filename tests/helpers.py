@@ -91,8 +91,12 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     sizes = {"prompts_per_step": 4} if name == "sft" else {**SMALL_GROUPS, "start": None}
     settings = {**SMALL, **SMALL_LM, **sizes, **more.pop("settings", {})}
     made = api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
-    # of pairs that are made once, and of prompts that are scored again and again
-    few = {"rollout.tasks": 6, "evaluation.measures.held_out.pairs": 2, "sampler.pool": 8}
+    few = {
+        "rollout.tasks": 6,
+        "rollout.forced": 1,
+        "evaluation.measures.held_out.pairs": 2,  # pairs that are made once
+        "sampler.pool": 8,  # prompts that are scored again and again
+    }
     for path in few.keys() - settings.keys():
         made = api.set_path(made, path, few[path]) if made.get(path, missing=None) else made
     return made

@@ -10,8 +10,9 @@ from pilotage import rollouts
 from pilotage.data.piece import Piece, UsageError
 from pilotage.data.tasks import Text
 from pilotage.learn.terms import Term
-from pilotage.methods.method import find, ground, split_names, stacked, usual_policy
+from pilotage.methods.method import find
 from pilotage.methods.roots import root
+from pilotage.methods.stacks import ground, split_names, stacked, usual_policy
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import starts
 from pilotage.run.assemble import make_policy, open_world
@@ -76,7 +77,7 @@ def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
             Piece("pilotage.worlds.text:TextWorld"),
             "pilotage.policies.language:TinyLanguageModel",
             Text(),
-            {"text"},
+            {"text", "modes"},
         ),
         "actions": (Piece("pilotage.worlds.base:World"), "pilotage.policies.mlp:ActorCritic", None, CONTROL),
         "goals": (Piece("pilotage.worlds.base:GoalWorld"), "pilotage.policies.plans:RegressedPlanner", None, {"goals"}),
