@@ -46,7 +46,7 @@ class Bigram(SpeakingPolicy):
 
     gives = frozenset({"logp"})
 
-    def encode(self, text: str, *, prompt: bool) -> list[int]:
+    def encode(self, text: str, *, prompt: bool, after: int | None = None) -> list[int]:
         return self.tokenizer.encode(text, prompt=prompt)
 
     def decode(self, tokens: Sequence[int] | Tensor) -> str:

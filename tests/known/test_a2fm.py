@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bigram import LITTLE
-from helpers import differing, episodes, text_recipe
+from helpers import differing, episodes, metrics, text_recipe
 from pilotage import api
 from pilotage.credit.groups import Relative
 from pilotage.credit.modes import Taxed, charged
@@ -350,3 +350,13 @@ def test_routing_says_what_is_chosen_and_what_it_is_worth(parts):
     size = parts.policy.table.shape[-1]
     share = torch.tensor([1.0, torch.e**2, 1.0]) / (size - 1 + torch.e**2)
     assert chances.tolist() == [pytest.approx(share.tolist(), abs=1e-6)] * 3
+
+
+def test_a_prompt_that_fills_the_context_is_counted_and_no_more(tmp_path):
+    tight = {"world.time_limit": None, "steps": 1, "policy.context": 8, "prompts_per_step": 12}
+    run = api.train(
+        text_recipe("a2fm", world="modes:sums", settings=tight).vary("test", {"limits.invalid": 1.0}),
+        out=tmp_path / "run",
+    )
+    record = next(record for record in metrics(run.folder) if record["kind"] == "train")
+    assert 0 < record["train/invalid"] < 1

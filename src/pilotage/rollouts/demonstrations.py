@@ -63,7 +63,9 @@ def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[Ans
     parts = [
         [policy.encode(task.shown, prompt=True)]
         + [
-            policy.encode(text, prompt=True) if i % 2 else [*policy.encode(text, prompt=False), policy.end_token]
+            policy.encode(text, prompt=True, after=policy.end_token)
+            if i % 2
+            else [*policy.encode(text, prompt=False), policy.end_token]
             for i, text in enumerate(talk)
         ]
         for task, talk in zip(tasks, talks, strict=True)

@@ -92,7 +92,7 @@ def of_modes(world: World) -> ModeWorld:
 def _described(batch: Batch, world: ModeWorld, said: Sequence[Sequence[str]], forced: Tensor) -> Batch:
     """The record with each episode's mode, form and cost."""
     names = list(world.modes)
-    modes = [world.mode_of(messages[0]) for messages in said]
+    modes = [world.mode_of(messages[0]) if messages else "" for messages in said]
     replies = batch["turn"][batch.offsets[1:] - 1]
     return batch.with_episode(
         mode=torch.tensor([names.index(mode) if mode else -1 for mode in modes]),
