@@ -15,7 +15,7 @@ import numpy as np
 from pilotage.data.piece import UsageError, nearest
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Split, Task, Text
-from pilotage.worlds.text import Demonstrates, TextWorld
+from pilotage.worlds.text import Answer, Demonstrates, TextWorld
 
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -98,7 +98,7 @@ class MixedWorld(TextWorld):
         """What the world that the task is of says."""
         return self.worlds[task.category].verify(task, answer)
 
-    def demonstrate(self, task: Task, rng: np.random.Generator) -> str:
+    def demonstrate(self, task: Task, rng: np.random.Generator) -> Answer:
         """How the world that the task is of works it. Raises UsageError where it cannot."""
         world = self.worlds[task.category]
         if not isinstance(world, Demonstrates):
