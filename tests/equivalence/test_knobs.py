@@ -22,6 +22,11 @@ WORLDS = {
 OFF_TEXTS = [
     ("rpo", "dpo", {f"{POLICY}.loss.eta": 0.0}),
     ("inpo", "iterated-ipo", {f"{POLICY}.loss.tau": 0.0}),
+    (
+        "rep-exp",
+        "grpo",
+        {"credit.bonus.beta": 0.0, f"{POLICY}.reduction": "sequence", "evaluation.measures.pools": None},
+    ),
 ]
 # method, its baseline, what turns its knobs off
 OFF = [

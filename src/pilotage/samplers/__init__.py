@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pilotage.samplers import categories as categories
     from pilotage.samplers import evolving as evolving
     from pilotage.samplers import promising as promising
+    from pilotage.samplers import space as space
     from pilotage.samplers import uniform as uniform
 else:
     __getattr__ = submodules(__name__)
