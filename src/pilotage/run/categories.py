@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
 from pilotage.data.piece import UsageError
@@ -34,7 +32,7 @@ class ByCategory:
             raise UsageError(f"{type(world).__name__} has no categories to be told apart")
         names = (*world.categories, *world.beyond)
         if not self.held:
-            self.held = [task for name in names for task in distinct(partial(world.task_of, name), self.tasks)]
+            self.held = [task for name in names for task in distinct(world, self.tasks, name)]
         talk = Messages(temperature=recipe.evaluation.temperature)
         batch = talk.converse(policy, world, self.held, 1, streams, "evaluate by category", step)
         found: dict[str, float] = {}

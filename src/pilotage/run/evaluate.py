@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 from pilotage.data import dataset
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
-from pilotage.data.tasks import Split, Task
+from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.policies.table import Table
 from pilotage.rollouts.episodes import Episodes
@@ -21,7 +20,7 @@ from pilotage.rollouts.messages import Messages
 from pilotage.run.assemble import open_world
 from pilotage.run.recipe import Recipe
 from pilotage.run.statistics import cluster_bootstrap
-from pilotage.worlds.base import World
+from pilotage.worlds.base import Categorised, World
 
 MEASURES_SEE = ("policy", "world", "recipe", "step", "streams")  # what a measure may ask for by name
 SHOWN = 16  # transcripts kept per evaluation
@@ -85,7 +84,7 @@ class Evaluator:
     def play(self, policy: Policy, step: int) -> Batch:
         """The groups of all evaluation tasks."""
         settings, world = self.settings, self._world()
-        tasks = self.tasks = self.tasks or distinct(world.task, settings.tasks)
+        tasks = self.tasks = self.tasks or distinct(world, settings.tasks)
         streams = Streams(self.recipe.seed)
         if isinstance(policy, SpeakingPolicy):
             talk = Messages(temperature=settings.temperature)
@@ -118,15 +117,18 @@ class Evaluator:
             self.world.close()
 
 
-def distinct(of: Callable[[int, Split], Task], count: int) -> list[Task]:
-    """The first `count` held-out tasks whose prompts differ (fewer where there seem to be no more); of: a world's
-    `task`.
+def distinct(world: World, count: int, category: str = "") -> list[Task]:
+    """The first `count` held-out tasks, of a category if one is named, whose prompts differ (fewer where the world
+    seems to have no more).
 
     A prompt judged twice is no second witness: with repeats, intervals over tasks would be too narrow.
     """
     found: dict[tuple[str, int], Task] = {}
     for key in range(8 * count):
-        task = of(key, "held_out")
+        if category and isinstance(world, Categorised):
+            task = world.task_of(category, key, "held_out")
+        else:
+            task = world.task(key, "held_out")
         found.setdefault((task.prompt, 0 if task.prompt else key), task)
         if len(found) == count:
             break

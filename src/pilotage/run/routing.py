@@ -36,7 +36,7 @@ class Routing:
 
     def __call__(self, policy: Policy, world: World, recipe: Recipe, step: int, streams: Streams) -> dict[str, float]:
         modes, speaker = of_modes(world), speaking(policy)
-        self.tasks = self.tasks or distinct(world.task, self.count)
+        self.tasks = self.tasks or distinct(world, self.count)
         names = list(modes.modes)
         plan = Modes(forced=1, temperature=recipe.evaluation.temperature)
         batch = plan.in_modes(policy, world, self.tasks, len(names) + 1, streams, "routing", step)
