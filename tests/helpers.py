@@ -95,6 +95,8 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
         "rollout.tasks": 6,  # of pairs that are made once
         "rollout.forced": 1,
         "sampler.pool": 8,  # prompts that are scored again and again
+        "terms.policy.after": 0,  # runs take two or three steps
+        "credit.gae.ignore": 1,  # and windows two tokens
         "evaluation.measures.held_out.pairs": 2,
         "evaluation.measures.pools.tasks": 2,
         "evaluation.measures.pools.samples": 4,
