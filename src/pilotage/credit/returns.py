@@ -118,6 +118,8 @@ def _rewards_at_sampled(batch: Batch, chosen: Tensor) -> Tensor:
     """[S] rewards, those of decisions the policy did not make added to the sampled decision before (in its episode)."""
     if bool(chosen.all()):
         return batch["reward"]
+    if not bool(chosen.any()):  # prompts that left no room for an answer
+        return batch["reward"][chosen]
     position = chosen.long().cumsum(0) - 1  # the last sampled decision at or before each
     same = (position >= 0) & (batch.owner[chosen][position.clamp(min=0)] == batch.owner)
     out = torch.zeros(int(chosen.sum()), dtype=batch["reward"].dtype)
