@@ -33,7 +33,7 @@ from pilotage.worlds import registry
 
 DEFAULT_WORLD = "reasoning:chain_sum"
 PARTS = ("world.", "policy.")
-USUAL = {"text": "lm", "denoise": "denoiser"}  # policies of worlds of a kind; mlp elsewhere
+USUAL = {"text": "lm", "modes": "lm", "denoise": "denoiser"}  # policies of worlds of a kind; mlp elsewhere
 
 
 def recipe(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,23 +84,50 @@ class Messages(Rollout):
     ) -> Batch:
         """The groups of these tasks, `samples` episodes each."""
         policy = speaking(policy)
-        spread = [task for task in tasks for _ in range(samples)]
-        scripts = opened(policy, world, spread)
-        live = list(range(len(spread)))
+        scripts = opened(policy, world, [task for task in tasks for _ in range(samples)])
+        self.talk(policy, world, scripts, streams, stream, step, repeats=samples)
+        return recorded(scripts, samples)
+
+    def talk(
+        self,
+        policy: SpeakingPolicy,
+        world: World,
+        scripts: list[Transcript],
+        streams: Streams,
+        stream: str,
+        step: int,
+        *,
+        repeats: int = 1,
+        prefixes: Sequence[str] = (),
+    ) -> None:
+        """Goes on with scripts that were opened, to their ends; `repeats` successive ones have one context at first.
+
+        prefixes: what the first message of each script begins with, if given. It is not trained, and as many tokens
+        fewer are left for the rest.
+        """
+        rows, most = len(scripts), world.action.max_tokens
+        injected = [policy.encode(prefix, prompt=False) if prefix else [] for prefix in prefixes]
+        for script, tokens in zip(scripts, injected, strict=False):
+            if tokens:
+                script.hear(tokens, 0)
+        live = list(range(rows))
         for turn in range(self.max_turns):
-            uniforms = draws(streams, stream, step, turn, len(spread), world.action.max_tokens)
+            begins = turn == 0 and bool(injected)
             said = extend(
                 policy,
                 [scripts[row] for row in live],
-                uniforms[live],
+                draws(streams, stream, step, turn, rows, most)[live],
                 turn=turn,
                 temperature=self.temperature,
-                repeats=samples if turn == 0 else 1,
+                repeats=repeats if turn == 0 else 1,
+                limits=[max(1, most - len(tokens)) for tokens in injected] if begins else None,
             )
+            if begins:
+                whole = [prefix + text for prefix, text in zip(prefixes, said.texts, strict=True)]
+                said = replace(said, texts=whole)
             live = self.answered(policy, world, scripts, live, said, turn)
             if not live:
                 break
-        return recorded(scripts, samples)
 
     def answered(
         self, policy: SpeakingPolicy, world: World, scripts: list[Transcript], live: list[int], said: Said, turn: int
