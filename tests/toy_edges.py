@@ -16,7 +16,7 @@ DIGITS = "0123456789"
 
 
 class Edges(TextWorld):
-    """Say the digit back. reward: "mixed", or "nothing" and "all" for every answer; "broken": half of the verdicts fail.
+    """Say the digit back. reward: "mixed"; "nothing" or "all", the same for every answer; "broken": some verdicts fail.
 
     tokens: most of an answer. long: share of the prompts that are 40 characters longer.
     """

@@ -1,20 +1,19 @@
 """At the edges no language method crashes or writes a NaN, and what happened there is counted."""
 
-import itertools
 import math
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import SMALL
 from pilotage import api
 from pilotage.data.batch import Stop
 from pilotage.learn.learner import RunStopped
-from pilotage.methods.method import find, methods
+from pilotage.methods.method import methods
 from pilotage.rollouts.messages import Messages
 from pilotage.run.assemble import assemble
 from pilotage.run.evaluate import Evaluator
@@ -132,3 +131,25 @@ def test_at_an_edge(name, slug):
 @settings(max_examples=3, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 def test_anywhere(slug, edge):
     check(slug, edge)
+
+
+def test_a_run_whose_prompts_do_not_fit_stops_and_says_so(tmp_path):
+    recipe = recipe_of("grpo", Edge(long=1.0)).vary("tests", {"limits.invalid": 0.5})
+    with pytest.raises(RunStopped, match=r"100% of the episodes .* a prompt of \d+ tokens fills the context"):
+        api.train(recipe, out=tmp_path / "run")
+    judged = api.Run(tmp_path / "run").metrics()[0]
+    assert judged["eval/invalid"] == 1.0
+    assert judged["eval/accuracy"] is None or math.isnan(judged["eval/accuracy"])
+
+
+def test_an_evaluation_leaves_out_what_does_not_fit():
+    recipe = recipe_of("grpo", Edge(long=0.5, reward="all")).vary("tests", {"evaluation.tasks": 12})
+    parts, evaluator = assemble(recipe), Evaluator(recipe)
+    found, _ = evaluator(parts.policy, 0)
+    assert found["eval/accuracy"] == 1.0
+    assert 0 < found["eval/invalid"] < 1
+    assert sum(math.isnan(item) for item in found["eval/items"]) == round(12 * found["eval/invalid"])
+
+
+def test_every_language_method_is_here():
+    assert {"grpo", "dapo", "ppo", "rft", "sft", "dpo", "nft"} <= set(LANGUAGE)
