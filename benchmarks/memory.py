@@ -1,12 +1,15 @@
 """The most memory that log-probs of a large vocabulary take, forwards and backwards: ours against the plain way.
 
-Both sides have the same weights and tokens. What is measured is how far this process's resident memory rose above what
-it held before, by the kernel's high-water mark, which is set back before each repeat (Linux only).
+Both sides have the same weights and tokens, and a process each. What is measured is how far the process's resident
+memory rose above what it held once it had those, by the kernel's high-water mark (Linux only). It never falls, so
+repeats of one process tell one number, or a higher one.
 """
 
 from __future__ import annotations
 
-import gc
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +21,12 @@ from benchmarks.measure import Measured
 from benchmarks.timing import clock, since
 from pilotage.policies.language import chosen_scores
 
-ITSELF = Path("/proc/self")
-SET_BACK = "5"  # what clear_refs takes to set the high-water mark to what is resident now
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def resident(name: str) -> int:
-    """Bytes of `VmRSS`, resident now, or `VmHWM`, the most so far."""
-    for line in (ITSELF / "status").read_text().splitlines():
+    """Bytes of `VmRSS`, resident now, or `VmHWM`, the most so far. Raises OSError where the kernel tells neither."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1])
     raise OSError(f"the kernel does not tell {name}")
@@ -53,32 +55,39 @@ def gradients(logp: Callable[[Tensor, Tensor, Tensor], Tensor], given: tuple[Ten
     return list(torch.autograd.grad(logp(*given).mean(), given[:2]))
 
 
-def _side(
-    logp: Callable[[Tensor, Tensor, Tensor], Tensor], vocabulary: int, tokens: int, hidden: int
-) -> Callable[[], Measured]:
+def apart(vocabulary: int, tokens: int, hidden: int) -> float:
+    """How far our gradients are from the plain ones, over their norm: the larger of both."""
     given = problem(vocabulary, tokens, hidden)
-    pairs = zip(gradients(logp, given), gradients(plain, given), strict=True)
-    apart = max(float((a - b).norm() / b.norm()) for a, b in pairs)
-    del pairs
+    pairs = zip(gradients(ours, given), gradients(plain, given), strict=True)
+    return max(float((a - b).norm() / b.norm()) for a, b in pairs)
+
+
+def _side(
+    logp: Callable[[Tensor, Tensor, Tensor], Tensor], facts: dict[str, float], sizes: dict[str, int]
+) -> Callable[[], Measured]:
+    given = problem(**sizes)
+    before = resident("VmRSS")
 
     def repeat() -> Measured:
-        gc.collect()
-        (ITSELF / "clear_refs").write_text(SET_BACK)
-        before, began = resident("VmRSS"), clock()
-        found = gradients(logp, given)
+        began = clock()
+        gradients(logp, given)
         seconds = since(began)
-        most = resident("VmHWM") - before
-        del found
-        return Measured(most / 2**20, *seconds, facts={"gradient_difference": apart})
+        return Measured((resident("VmHWM") - before) / 2**20, *seconds, facts={**facts, "seconds": seconds[0]})
 
     return repeat
 
 
-def logprob_ours(*, vocabulary: int, tokens: int, hidden: int) -> Callable[[], Measured]:
-    """Ours; its fact is how far its gradients are from the plain computation's, relative to their norm."""
-    return _side(ours, vocabulary, tokens, hidden)
+def logprob_ours(**sizes: int) -> Callable[[], Measured]:
+    """Ours; its fact is how far its gradients are from the plain ones, which another process finds out."""
+    command = [sys.executable, "-m", "benchmarks.memory", json.dumps(sizes)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return _side(ours, {"gradient_difference": float(found.stdout)}, sizes)
 
 
-def logprob_peer(*, vocabulary: int, tokens: int, hidden: int) -> Callable[[], Measured]:
+def logprob_peer(**sizes: int) -> Callable[[], Measured]:
     """The plain computation."""
-    return _side(plain, vocabulary, tokens, hidden)
+    return _side(plain, {}, sizes)
+
+
+if __name__ == "__main__":
+    print(apart(**json.loads(sys.argv[1])))

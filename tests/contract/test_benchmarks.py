@@ -196,13 +196,24 @@ class TestTable:
         assert all(table.BEGIN.format(name) in page and table.END.format(name) in page for name in table.TABLES)
 
 
-def test_memory_is_measured_above_what_is_held_and_both_sides_have_one_gradient():
-    memory = importlib.import_module("benchmarks.memory")
-    if not (memory.ITSELF / "clear_refs").exists():
-        pytest.skip("Linux only")
-    # 24 M logits of 96 MB: above the size at which ours are worked out in chunks
-    sizes = {"vocabulary": 24_000, "tokens": 1000, "hidden": 8}
-    ours, peer = memory.logprob_ours(**sizes)(), memory.logprob_peer(**sizes)()
-    assert ours.facts["gradient_difference"] < 1e-5
-    assert peer.amount > 2 * 24_000 * 1000 * 4 / 2**20
-    assert ours.amount < peer.amount
+def test_ours_has_the_plain_gradient_and_keeps_no_more_than_a_chunk(monkeypatch):
+    memory, language = (
+        importlib.import_module("benchmarks.memory"),
+        importlib.import_module("pilotage.policies.language"),
+    )
+    monkeypatch.setattr(language, "CHUNK_ABOVE", 2**15)
+    monkeypatch.setattr(language, "CHUNK", 2**13)
+    assert memory.apart(vocabulary=1000, tokens=100, hidden=16) < 1e-5
+    states, head, action = memory.problem(1000, 100, 16)
+    kept = []
+
+    def note(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    for logp, fits in ((memory.ours, True), (memory.plain, False)):
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            logp(states, head, action)
+        assert (max(kept) <= head.numel()) == fits
+    assert memory.resident("VmHWM") >= memory.resident("VmRSS") > 2**20
