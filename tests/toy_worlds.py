@@ -12,6 +12,7 @@ from gymnasium import spaces
 from pilotage.data.tasks import Split, Task, Text, Verdict
 from pilotage.worlds.base import Outcome, World
 from pilotage.worlds.modes import ModeWorld
+from pilotage.worlds.phrases import COMPACT
 from pilotage.worlds.text import TextWorld
 
 DIGITS = "0123456789"
@@ -20,6 +21,7 @@ DIGITS = "0123456789"
 class Echo(TextWorld):
     """Say the digit back; a right length is worth something too, so that untrained policies get mixed rewards."""
 
+    phrases = COMPACT
     observation = Text(max_tokens=3, alphabet=DIGITS + "=")
     action = Text(max_tokens=4, alphabet=DIGITS)
 
