@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from pilotage.data.tasks import Split, Task, Text, Verdict
 from pilotage.worlds.base import Outcome, World
+from pilotage.worlds.phrases import COMPACT
 from pilotage.worlds.text import TextWorld
 
 DIGITS = "0123456789"
@@ -18,6 +19,7 @@ DIGITS = "0123456789"
 class Echo(TextWorld):
     """Say the digit back; a right length is worth something too, so that untrained policies get mixed rewards."""
 
+    phrases = COMPACT
     observation = Text(max_tokens=3, alphabet=DIGITS + "=")
     action = Text(max_tokens=4, alphabet=DIGITS)
 
@@ -41,6 +43,13 @@ class Flat(Echo):
 
     def verify(self, task: Task, answer: str) -> Verdict | float:
         return 0.3
+
+
+class FirstDigit(Echo):
+    """Only the first digit counts: of a few answers all are wrong more often than not."""
+
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        return float(answer[:1] == task.answer[0])
 
 
 class Broken(Echo):

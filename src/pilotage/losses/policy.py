@@ -34,6 +34,25 @@ def clipped_ratio(logp: Tensor, rows: Minibatch, *, low: float | None = 0.2, hig
     return Terms(loss, lambda: {"clipped": (bounded * advantage < ratio * advantage).float()})
 
 
+@silent_where_zero("advantage")
+def dual_clipped_ratio(
+    logp: Tensor, rows: Minibatch, *, low: float = 0.2, high: float = 0.2, most: float | None = 3.0
+) -> Terms:
+    """The clipped surrogate, which at negative advantages is no worse than `most` · |A|, per decision [S].
+
+    Without it a decision that has become much likelier, and is bad, has a gradient without bounds. None leaves it
+    unbounded. Raises UsageError unless `most` is above 1. Ye et al. 2020, eq. 5.
+    """
+    clipped = clipped_ratio(logp, rows, low=low, high=high)
+    if most is None:
+        return clipped
+    if not most > 1:
+        raise UsageError(f"the bound at negative advantages is above 1, or none; not {most:g}")
+    bound = -most * rows["advantage"]
+    bad = rows["advantage"] < 0
+    return Terms(torch.where(bad, torch.minimum(clipped.loss, bound), clipped.loss), clipped.diagnostics)
+
+
 def mirror_descent(
     logp: Tensor,
     distribution: Distribution,

@@ -16,11 +16,17 @@ ENGLISH: Mapping[str, str] = {
     "improve": "{prompt}\n\nAn earlier answer was: {answer}\nCheck it and give a better answer.",
     "diverge": "{prompt}\n\nAn earlier answer was: {answer}\nSay in short how it went about it, then take a clearly "
     "different way and answer.",
+    "simplify": "Put this problem in simpler words. Task, conditions and answer stay the same; the answer is {answer}, "
+    "which must not be told. Write the new problem only, between two lines of ```.\n\n{prompt}",
+    "diversify": "Put this problem in quite other words. Task, conditions and answer stay the same; the answer is "
+    "{answer}, which must not be told. Write the new problem only, between two lines of ```.\n\n{prompt}",
 }
 COMPACT: Mapping[str, str] = {
     "hint": "{prompt}{hint}",
     "improve": "{prompt}{answer}=",
     "diverge": "{prompt}{answer}==",
+    "simplify": "={prompt}{answer}",
+    "diversify": "=={prompt}{answer}",
 }
 
 
