@@ -18,8 +18,9 @@ from pilotage import explain
 from pilotage.data import dataset
 from pilotage.data.piece import Piece, UsageError
 from pilotage.gallery.report import write_comparison
-from pilotage.methods.method import check_applies, forms_of, methods, stacked, usual_policy
+from pilotage.methods.method import methods
 from pilotage.methods.roots import plays, root, warm_start
+from pilotage.methods.stacks import check_applies, forms_of, stacked, usual_policy
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import compare as runner
 from pilotage.run import log, loop, starts, verdict

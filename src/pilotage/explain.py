@@ -10,8 +10,9 @@ from pilotage import rollouts
 from pilotage.data.piece import Piece, UsageError
 from pilotage.data.tasks import Text
 from pilotage.learn.terms import Term
-from pilotage.methods.method import find, ground, split_names, stacked, usual_policy
+from pilotage.methods.method import find
 from pilotage.methods.roots import root
+from pilotage.methods.stacks import ground, split_names, stacked, usual_policy
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import starts
 from pilotage.run.assemble import make_policy, open_world

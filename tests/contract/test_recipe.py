@@ -10,8 +10,9 @@ from helpers import control_recipe, logged_recipe, text_recipe
 from pilotage import api
 from pilotage.credit.groups import Relative, leave_one_out
 from pilotage.data.piece import Piece, UsageError, piece
-from pilotage.methods.method import find, lineage, methods, split_names, stacked
+from pilotage.methods.method import find, lineage, methods
 from pilotage.methods.roots import root
+from pilotage.methods.stacks import split_names, stacked
 from pilotage.run.recipe import Evaluation, Limits, Recipe, difference
 
 LOSS = "terms.policy.objectives.policy.loss"

@@ -11,7 +11,7 @@ from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.learn.terms import Objective
 from pilotage.losses.policy import policy_gradient
-from pilotage.methods.method import forms_of
+from pilotage.methods.stacks import forms_of
 from pilotage.policies.base import Minibatch
 from pilotage.rollouts.messages import Transcript, draws, extend, opened, recorded
 from pilotage.rollouts.variants import improve

@@ -96,7 +96,7 @@ def warm_start(base: Recipe, forms: Mapping[str, float]) -> Recipe:
     Texts: its worked solutions, half of them wrong where the world can err: a model that is right about as often as not
     has something to learn. Pictures: its examples, whatever is rewarded later.
     """
-    from pilotage.methods.method import stacked  # which finds methods that are built on roots
+    from pilotage.methods.stacks import stacked  # which finds methods that are built on roots
 
     if "wrong_share" in base.world.defaults():
         base = replace(base, world=base.world.having(wrong_share=0.5))

@@ -15,8 +15,9 @@ from typing import Any
 from pilotage import learn, losses, rollouts
 from pilotage.data.piece import piece
 from pilotage.learn.terms import Objective
-from pilotage.methods.method import method, stacked
+from pilotage.methods.method import method
 from pilotage.methods.roots import rate_of, speaks
+from pilotage.methods.stacks import stacked
 from pilotage.run.recipe import Recipe
 
 
