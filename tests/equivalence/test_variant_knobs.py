@@ -1,5 +1,7 @@
 """Methods that sample again under changed prompts, turned off, are their baseline, to the bit."""
 
+import itertools
+
 import pytest
 
 from helpers import differing, final_state, metrics, text_recipe
@@ -44,13 +46,8 @@ def test_hints_are_counted_where_they_are_given(tmp_path):
     recipe = text_recipe("ghpo", world=WORLD).vary("test", ON["ghpo"])
     records = [r for r in metrics(api.train(recipe, out=tmp_path / "run").folder) if r["kind"] == "train"]
     assert any(r["hint/hinted"] > 0 for r in records)
-    used = [
-        records[0]["count/generated"],
-        *(b["count/generated"] - a["count/generated"] for a, b in zip(records, records[1:], strict=False)),
-    ]
-    recorded = [
-        records[0]["count/decisions"],
-        *(b["count/decisions"] - a["count/decisions"] for a, b in zip(records, records[1:], strict=False)),
-    ]
-    for generated, kept, record in zip(used, recorded, records, strict=True):
-        assert (generated > kept) == (record["hint/hinted"] > 0)
+    generated, kept = (
+        [after[name] - before.get(name, 0) for before, after in itertools.pairwise([{}, *records])]
+        for name in ("count/generated", "count/decisions")
+    )
+    assert [more > less for more, less in zip(generated, kept, strict=True)] == [r["hint/hinted"] > 0 for r in records]
