@@ -36,8 +36,9 @@ def improve(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, str
 
 
 def hint(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, str]:
-    """The beginning of a right solution is shown, and the whole of it follows."""
-    return hinted(world, task, HINTS[int(rng.integers(len(HINTS)))]), world.solution(task)
+    """The beginning of a right solution is shown, and the rest of it follows."""
+    solution, ratio = world.solution(task), HINTS[int(rng.integers(len(HINTS)))]
+    return hinted(world, task, ratio), solution[len(beginning(solution, ratio, task.answer)) :]
 
 
 def hinted(world: Any, task: Task, ratio: float) -> Task:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pilotage.data.piece import UsageError, nearest
 
 ENGLISH: Mapping[str, str] = {
-    "hint": "{prompt}\n\nA right solution begins like this; write the whole of it: {hint}",
+    "hint": "{prompt}\n\nA right solution begins like this; go on from there: {hint}",
     "improve": "{prompt}\n\nAn earlier answer was: {answer}\nCheck it and give a better answer.",
     "diverge": "{prompt}\n\nAn earlier answer was: {answer}\nSay in short how it went about it, then take a clearly "
     "different way and answer.",
