@@ -91,7 +91,11 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     sizes = {"prompts_per_step": 4} if name == "sft" else {**SMALL_GROUPS, "start": None}
     settings = {**SMALL, **SMALL_LM, **sizes, **more.pop("settings", {})}
     made = api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
-    few = {"rollout.tasks": 6, "evaluation.measures.held_out.pairs": 2}  # of pairs that are made once
+    few = {
+        "rollout.tasks": 6,
+        "rollout.forced": 1,
+        "evaluation.measures.held_out.pairs": 2,
+    }  # of pairs that are made once
     for path in few.keys() - settings.keys():
         made = api.set_path(made, path, few[path]) if made.get(path, missing=None) else made
     return made

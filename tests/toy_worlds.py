@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from gymnasium import spaces
 
 from pilotage.data.tasks import Split, Task, Text, Verdict
 from pilotage.worlds.base import Outcome, World
+from pilotage.worlds.modes import ModeWorld
 from pilotage.worlds.phrases import COMPACT
 from pilotage.worlds.text import TextWorld
 
@@ -36,6 +38,31 @@ class Echo(TextWorld):
 
     def demonstrate(self, task: Task, rng: np.random.Generator) -> str:
         return task.answer
+
+
+class Tagged(Echo, ModeWorld):
+    """Echo in three modes, of which C takes a second turn; without a tag an answer is worth the same."""
+
+    observation = Text(max_tokens=3, alphabet=DIGITS + "=")
+    action = Text(max_tokens=5, alphabet=DIGITS + "ABC")
+    modes: ClassVar[dict[str, str]] = {"at once": "A", "slowly": "B", "asking": "C"}
+    instant, call_cost = "at once", 10.0
+
+    def make(self, rng: np.random.Generator) -> Task:
+        made = super().make(rng)
+        return replace(made, category="low" if made.prompt < "5" else "high")
+
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        return super().verify(task, answer.lstrip("ABC"))
+
+    def reply(self, task: Task, messages: Sequence[str]) -> str | None:
+        return task.answer if len(messages) == 1 and messages[0][:1] == "C" else None
+
+    def obeys(self, mode: str, messages: Sequence[str]) -> bool:
+        return len(messages) == (2 if mode == "asking" else 1)
+
+    def demonstrate(self, task: Task, rng: np.random.Generator) -> list[str]:  # type: ignore[override]
+        return ["C", task.answer, task.answer]
 
 
 class Flat(Echo):

@@ -21,6 +21,7 @@ from pilotage.gallery.report import write_comparison
 from pilotage.methods.method import methods
 from pilotage.methods.roots import plays, root, warm_start
 from pilotage.methods.stacks import check_applies, forms_of, stacked, usual_policy
+from pilotage.policies.base import Policy
 from pilotage.policies.registry import resolve_policy
 from pilotage.run import compare as runner
 from pilotage.run import log, loop, starts, verdict
@@ -32,7 +33,7 @@ from pilotage.worlds import registry
 
 DEFAULT_WORLD = "reasoning:chain_sum"
 PARTS = ("world.", "policy.")
-USUAL = {"text": "lm", "denoise": "denoiser"}  # policies of worlds of a kind; mlp elsewhere
+USUAL = {"text": "lm", "modes": "lm", "denoise": "denoiser"}  # policies of worlds of a kind; mlp elsewhere
 
 
 def recipe(
@@ -110,12 +111,17 @@ def _composed(
     forms: Mapping[str, float],
 ) -> Recipe:
     """The method on world and policy, with the start that an untrained policy needs."""
+    usual = {} if policy is None else _usual(apply(policy, "policy", dict(of_policy)))
+    habits = {path.removeprefix("world."): value for path, value in usual.items() if path.startswith("world.")}
+    takes = world.defaults().keys() - world.settings.keys()
+    world = world.having(**{name: value for name, value in habits.items() if name in takes})
     made = world.build()
     try:
         check_applies(name, made.kind)
         chosen = policy or resolve_policy(usual_policy(name) or USUAL.get(made.kind, "mlp"))
         chosen = apply(chosen, "policy", dict(of_policy))
         base = root(world, chosen, made.action, seed, made.kind)
+        base = base.vary("policy", {path: value for path, value in usual.items() if not path.startswith("world.")})
         found = stacked(name, base)
         last = {path: base.get(path) for path in of_policy}  # a user's word is the last one, a method's before it
         found = found.vary("you", {path: value for path, value in last.items() if found.get(path) != value})
@@ -125,6 +131,13 @@ def _composed(
     finally:
         made.close()
     return found
+
+
+def _usual(policy: Piece) -> Mapping[str, Any]:
+    """What recipes with this policy take where nobody says otherwise. Raises UsageError if it is no policy class."""
+    if not (isinstance(policy.target, type) and issubclass(policy.target, Policy)):
+        raise UsageError(f"{policy.use!r} is not a policy: it does not derive from pilotage.Policy")
+    return policy.target.usual(policy.defaults())
 
 
 def _piece_of(given: str | type | Piece, resolve: Callable[[str], Piece]) -> Piece:

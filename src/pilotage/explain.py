@@ -77,7 +77,7 @@ def bare(slug: str, kind: str | None = None) -> tuple[Recipe, str]:
             Piece("pilotage.worlds.text:TextWorld"),
             "pilotage.policies.language:TinyLanguageModel",
             Text(),
-            {"text"},
+            {"text", "modes"},
         ),
         "actions": (Piece("pilotage.worlds.base:World"), "pilotage.policies.mlp:ActorCritic", None, CONTROL),
         "goals": (Piece("pilotage.worlds.base:GoalWorld"), "pilotage.policies.plans:RegressedPlanner", None, {"goals"}),

@@ -113,7 +113,8 @@ def added(arguments: list[str]) -> list[str]:
         return ["--steps", "300", "--expert-steps", "2"]
     if verb not in ("train", "compare"):
         return CUT.get(verb, [])
-    settings = QUIET if "ppo" in arguments else f"{QUIET} {SMALL}"
+    small = {"ppo": "", "a2fm": "prompts_per_step=1"}  # windows are no groups, and its groups are of twelve
+    settings = f"{QUIET} {small.get(arguments[1], SMALL)}"
     return [*CUT[verb], *(word for setting in settings.split() for word in ("--set", setting))]
 
 
@@ -173,7 +174,7 @@ def look_up(code: str) -> None:
 
 
 # between them they have every path that documents name
-USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo")
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo", "a2fm")
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
@@ -202,7 +203,7 @@ def names_of(piece: str) -> set[str]:
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
               "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits",
-              "pointmaze:PointMazeWorld", "preferences:PreferenceFile"]  # fmt: skip
+              "pointmaze:PointMazeWorld", "preferences:PreferenceFile", "modes:Sums"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 

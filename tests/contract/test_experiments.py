@@ -308,3 +308,32 @@ def test_arms_of_rti_dp_share_their_training(experiment, monkeypatch):
     assert len({digest for label, digest in starts.items() if "reach" in label}) == 1
     assert len({digest for label, digest in starts.items() if "pick" in label}) == 2
     assert [label for label in starts if "pick" in label and starts[label] != starts["dp-pick"]] == ["rti-4-scale-pick"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (0.3, 0.6, "reproduced"),
+        (0.3, 0.3, "not reproduced"),  # ten points are excluded
+        (0.6, 0.3, "not reproduced"),
+        (0.30, 0.36, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_smollm2(experiment, before, after, said):
+    module = experiment("smollm2")
+
+    def evaluation(step, share):
+        # the same problems: those that are right in both are right in the same places
+        items = [float(i < 50 * share) for i in range(50)] + [float(i % 50 < 50 * share) for i in range(7, 57)]
+        metric = {"eval/accuracy": sum(items) / 100, "eval/low": 0.0, "eval/high": 1.0, "eval/items": items}
+        return {"step": step, "kind": "eval", "memory/peak": 3.0, **metric}
+
+    took = {"step": 25, "kind": "train", "seconds/rollout": 2.0, "seconds/learn": 4.0, "count/generated": 80}
+    records = [evaluation(0, before), took, evaluation(25, after)]
+    if said == "inconclusive":  # a rise that is as often a fall
+        records[-1]["eval/items"] = [float((7 * i) % 100 < 36) for i in range(100)]
+    run = RunResult(Path(), "grpo", 0, "eval/accuracy", records, {}, {})
+    judged = module.EXPERIMENT.judge({"grpo": [run]}, {})
+    assert judged.word == said, judged.because
+    assert "40 tokens generated and 20 trained a second" in judged.because
+    assert "most memory 3.0 GiB" in judged.because

@@ -143,8 +143,14 @@ def test_context_bounds_messages_and_prompts():
     short, long = prompts(policy)[0], prompts(policy)[1]
     messages = policy.speak([short], uniforms(20), repeats=20)
     assert max(len(tokens) for tokens in messages.tokens) == 10 - len(short)
-    with pytest.raises(UsageError, match="context of 10"):
-        policy.speak([long], uniforms(1))
+    alone = policy.speak([short], uniforms(4)[2:], repeats=2)
+    mixed = policy.speak([long, short], uniforms(4), repeats=2)
+    assert [len(tokens) for tokens in mixed.tokens[:2]] == [0, 0]  # no room, which is not an end
+    assert mixed.closed[:2] == [False, False]
+    assert all(torch.equal(a, b) for a, b in zip(mixed.tokens[2:], alone.tokens, strict=True))
+    assert mixed.closed[2:] == alone.closed
+    with pytest.raises(UsageError, match="at least one token"):
+        policy.speak([short[:0]], uniforms(1))
 
 
 def test_the_mode_is_left_alone_and_dropout_is_off():

@@ -38,6 +38,10 @@ def tokens(slug: str) -> Recipe:
     return text_recipe(slug, world="reasoning:chain_sum", settings={**SHORT, **verified_here})
 
 
+def tagged(slug: str) -> Recipe:
+    return text_recipe(slug, world="toy_worlds:Tagged", settings=SHORT)
+
+
 def classes(slug: str) -> Recipe:
     return control_recipe(slug, "minigrid:Empty-5x5", settings=SHORT)
 
@@ -67,10 +71,10 @@ def chains(slug: str) -> Recipe:
     return chain_recipe(slug, settings=SHORT)
 
 
-WORLDS = {"tokens": tokens, "classes": classes, "torques": torques, "logged": logged, "rounds": rounds,
-          "tables": tables, "goals": goals, "chains": chains}  # fmt: skip
-KINDS = {"tokens": "text", "classes": "discrete", "torques": "box", "logged": "box", "rounds": "bandit",
-         "tables": "finite", "goals": "goals", "chains": "denoise"}  # fmt: skip
+WORLDS = {"tokens": tokens, "tagged": tagged, "classes": classes, "torques": torques, "logged": logged,
+          "rounds": rounds, "tables": tables, "goals": goals, "chains": chains}  # fmt: skip
+KINDS = {"tokens": "text", "tagged": "modes", "classes": "discrete", "torques": "box", "logged": "box",
+         "rounds": "bandit", "tables": "finite", "goals": "goals", "chains": "denoise"}  # fmt: skip
 
 
 def applicable(method: Method) -> list[str]:
@@ -193,6 +197,7 @@ def test_it_trains_saves_goes_on_and_repeats_itself(slug, world, tmp_path):
 def test_its_parameters_move(slug, world, tmp_path):
     # on worlds where every action pays something, there is always something to learn
     worlds = {"tokens": lambda: text_recipe(slug, settings=SHORT),
+              "tagged": lambda: tagged(slug),
               "classes": lambda: control_recipe(slug, "toy_worlds:Line", settings=SHORT),
               "torques": lambda: torques(slug),
               "logged": lambda: logged(slug),

@@ -192,7 +192,7 @@ def test_full_style_is_the_original_question() -> None:
         ({"settings": {"max_terms": 0}}, "max_terms must be"),
         ({"level": 11}, "go from 0 to 10"),
         ({"dataset": "maze", "prompt_style": "short"}, "no short style"),
-        ({"prompt_style": "tiny"}, "auto, short or full"),
+        ({"prompt_style": "tiny"}, "auto, short, full or chat"),
         ({"wrong_share": 1.5}, "wrong_share"),
         ({"dataset": "composite"}, "at least one dataset"),
     ],

@@ -31,6 +31,7 @@ KEPT = (
 FIVE = {"steps": 5, "evaluation.every": 5}
 WORLDS = {
     "text": lambda slug: text_recipe(slug, settings=FIVE),
+    "modes": lambda slug: text_recipe(slug, world="toy_worlds:Tagged", settings=FIVE),
     "discrete": lambda slug: control_recipe(slug, "toy_worlds:Line", settings=FIVE),
     "box": lambda slug: control_recipe(slug, "gym:Pendulum-v1", settings=FIVE),
     "logged": lambda slug: logged_recipe(slug, settings=FIVE),

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pilotage.credit import bootstrap as bootstrap
     from pilotage.credit import difficulty as difficulty
     from pilotage.credit import groups as groups
+    from pilotage.credit import modes as modes
     from pilotage.credit import noised as noised
     from pilotage.credit import plans as plans
     from pilotage.credit import preference as preference

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Split = Literal["train", "held_out"]
+TURN = "\x1e"  # parts a text that is a conversation: a question, its answer, a question …
 
 
 @dataclass(frozen=True)

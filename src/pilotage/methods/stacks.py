@@ -8,7 +8,7 @@ from pilotage.data.piece import UsageError, nearest
 from pilotage.methods.method import Method, find, lineage, methods
 from pilotage.run.recipe import Recipe
 
-ALSO = {"goals": "box"}  # kinds of worlds that are worlds of another kind too
+ALSO = {"goals": "box", "modes": "text"}  # kinds of worlds that are worlds of another kind too
 
 
 def stacked(name: str, root: Recipe) -> Recipe:

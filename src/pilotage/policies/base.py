@@ -94,6 +94,12 @@ class Policy(nn.Module, ABC):
     learning_rate: ClassVar[float] = 3e-4
     imitation_rate: ClassVar[float] = 3e-3
 
+    @classmethod
+    def usual(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What recipes take at dotted paths where nobody says otherwise, for a policy with these settings: sizes, and
+        `world.NAME` for worlds that have such a setting."""
+        return {}
+
     @abstractmethod
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
         """The named quantities of a minibatch, differentiable unless gradients are off."""
@@ -177,9 +183,10 @@ class SpeakingPolicy(Policy):
     needs_past: ClassVar[bool] = True
 
     @abstractmethod
-    def encode(self, text: str, *, prompt: bool) -> list[int]:
+    def encode(self, text: str, *, prompt: bool, after: int | None = None) -> list[int]:
         """Token ids of a text. `prompt`: as what the policy is asked (start tokens, chat template); else as an answer,
-        without the end token. Raises UsageError for a character the tokenizer lacks."""
+        without the end token. `after`: in a later turn, the last id of the conversation so far, which what is asked
+        goes on from. Raises UsageError for a character the tokenizer lacks."""
 
     @abstractmethod
     def decode(self, tokens: Sequence[int] | Tensor) -> str:
@@ -213,7 +220,8 @@ class SpeakingPolicy(Policy):
 
         uniforms: [n, max_new_tokens] in [0, 1): draw t of message i decides its token t, whatever else is in the batch
         (inverse of the cumulative distribution). temperature 0 is greedy. `logp` is that of the untempered model.
-        limits: most new tokens of each message, at least 1, where it may be fewer than there are draws.
+        limits: most new tokens of each message, at least 1, where it may be fewer than there are draws. A prompt that
+        leaves no room in the model's context gets empty messages, not closed.
         """
 
 

@@ -36,8 +36,9 @@ class Characters:
         """The ids that close a message."""
         return (self.end,)
 
-    def encode(self, text: str, *, prompt: bool) -> list[int]:
-        """The ids of a text; a prompt is framed by begin and separator. Raises UsageError for an unknown character."""
+    def encode(self, text: str, *, prompt: bool, after: int | None = None) -> list[int]:
+        """The ids of a text; a prompt is framed by begin and separator, in a later turn (`after`) too. Raises
+        UsageError for an unknown character."""
         try:
             ids = [self.ids[character] for character in text]
         except KeyError as error:

@@ -61,17 +61,34 @@ def speak(
     repeats: int = 1,
     limits: Sequence[int] | None = None,
 ) -> Messages:
-    """Samples messages with an engine (see `SpeakingPolicy.speak`); one ends at any of `ends`, or at the context."""
+    """Samples messages with an engine (see `SpeakingPolicy.speak`); one ends at any of `ends`, or at the context.
+
+    Raises UsageError for a prompt without a token.
+    """
     n, most = uniforms.shape
     if n != len(prompts) * repeats:
         raise ValueError(f"{len(prompts)} prompts x {repeats} repeats need as many rows of uniforms, not {n}")
     if limits is not None and (len(limits) != n or min(limits, default=1) < 1):
         raise ValueError(f"{n} messages need as many limits of at least one token, not {limits}")
     if n == 0 or most == 0:
-        return Messages([torch.zeros(0, dtype=torch.long)] * n, [torch.zeros(0)] * n, [False] * n)
+        return _among(n, [], Messages([], [], []))
+    if not all(len(prompt) for prompt in prompts):
+        raise UsageError("a prompt needs at least one token")
+    fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < context]
+    if len(fitting) < len(prompts):
+        rows = [i * repeats + j for i in fitting for j in range(repeats)]
+        some = speak(
+            engine,
+            [prompts[i] for i in fitting],
+            uniforms[rows],
+            ends=ends,
+            context=context,
+            temperature=temperature,
+            repeats=repeats,
+            limits=None if limits is None else [limits[row] for row in rows],
+        )
+        return _among(n, rows, some)
     together, lengths = padded(prompts)
-    if int(lengths.min()) == 0 or int(lengths.max()) >= context:
-        raise UsageError(f"a prompt of {int(lengths.max())} tokens (at least 1) does not fit a context of {context}")
     with torch.inference_mode():
         logits = engine.prefill(together, lengths, most)
         if repeats > 1:
@@ -89,6 +106,14 @@ def speak(
         [row[:size].clone() for row, size in zip(logp, sizes, strict=True)],
         closed.tolist(),
     )
+
+
+def _among(n: int, rows: Sequence[int], said: Messages) -> Messages:
+    """n messages: these on the rows named, and nothing, not closed, on all others."""
+    found = Messages([torch.zeros(0, dtype=torch.long)] * n, [torch.zeros(0)] * n, [False] * n)
+    for row, tokens, logp, closed in zip(rows, said.tokens, said.logp, said.closed, strict=True):
+        found.tokens[row], found.logp[row], found.closed[row] = tokens, logp, closed
+    return found
 
 
 def _write(

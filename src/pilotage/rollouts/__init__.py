@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pilotage.rollouts import hints as hints
     from pilotage.rollouts import idle as idle
     from pilotage.rollouts import messages as messages
+    from pilotage.rollouts import modes as modes
     from pilotage.rollouts import once as once
     from pilotage.rollouts import pairs as pairs
     from pilotage.rollouts import replicas as replicas

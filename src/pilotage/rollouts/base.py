@@ -31,6 +31,9 @@ class Rollout:
     def check(self, policy: Policy, world: World) -> None:
         """Raises UsageError if the plan cannot work with these; asked once, before anything is made."""
 
+    def check_sizes(self, world: World, prompts: int, samples: int) -> None:
+        """Raises UsageError if steps of these sizes do not suit the plan; asked once, before anything is made."""
+
     def metrics(self) -> dict[str, float]:
         """What there is to say of the last step."""
         return {}

@@ -14,7 +14,7 @@ from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout
 from pilotage.rollouts.variants import form
 from pilotage.worlds.base import World
-from pilotage.worlds.text import Demonstrates
+from pilotage.worlds.text import Answer, Demonstrates, turns_of
 
 
 class Demonstrations(Rollout):
@@ -44,7 +44,7 @@ class Demonstrations(Rollout):
         shown = [self._shown(world, task, streams, step, i) for i, task in enumerate(tasks)]
         return written(policy, [task for task, _ in shown], [answer for _, answer in shown])
 
-    def _shown(self, world: Demonstrates, task: Task, streams: Streams, step: int, i: int) -> tuple[Task, str]:
+    def _shown(self, world: Demonstrates, task: Task, streams: Streams, step: int, i: int) -> tuple[Task, Answer]:
         """The task in the form that it is asked in, and its answer."""
         generator = streams.generator("demonstrate", step, i)
         if self.forms:
@@ -56,16 +56,24 @@ class Demonstrations(Rollout):
         return task, world.demonstrate(task, generator)
 
 
-def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[str]) -> Batch:
+def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[Answer]) -> Batch:
     """One episode for each task and its answer, as if the policy had said it, each a group of its own; no rewards and
-    no log-probs."""
-    asked = [policy.encode(task.shown, prompt=True) for task in tasks]
-    said = [[*policy.encode(answer, prompt=False), policy.end_token] for answer in answers]
-    count = len(tasks)
+    no log-probs. What the world replies in a conversation is not `sampled`."""
+    count, talks = len(tasks), [turns_of(answer) for answer in answers]
+    parts = [
+        [policy.encode(task.shown, prompt=True)]
+        + [
+            policy.encode(text, prompt=True, after=policy.end_token)
+            if i % 2
+            else [*policy.encode(text, prompt=False), policy.end_token]
+            for i, text in enumerate(talk)
+        ]
+        for task, talk in zip(tasks, talks, strict=True)
+    ]
     return from_episodes(
         {
-            "action": [torch.tensor(a + b) for a, b in zip(asked, said, strict=True)],
-            "sampled": [torch.tensor([False] * len(a) + [True] * len(b)) for a, b in zip(asked, said, strict=True)],
+            "action": [torch.tensor([token for part in made for token in part]) for made in parts],
+            "sampled": [torch.tensor([i % 2 == 1 for i, part in enumerate(made) for _ in part]) for made in parts],
         },
         {
             "group": torch.arange(count),
@@ -77,7 +85,7 @@ def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[str
         },
         {
             "prompt": [task.shown for task in tasks],
-            "answer": list(answers),
+            "answer": [" / ".join(talk[::2]) for talk in talks],
             "reason": [""] * count,
             "variant": [task.variant for task in tasks],
             "category": [task.category for task in tasks],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,28 +84,67 @@ class Messages(Rollout):
     ) -> Batch:
         """The groups of these tasks, `samples` episodes each."""
         policy = speaking(policy)
-        spread = [task for task in tasks for _ in range(samples)]
-        scripts = opened(policy, world, spread)
-        live = list(range(len(spread)))
+        scripts = opened(policy, world, [task for task in tasks for _ in range(samples)])
+        self.talk(policy, world, scripts, streams, stream, step, repeats=samples)
+        return recorded(scripts, samples)
+
+    def talk(
+        self,
+        policy: SpeakingPolicy,
+        world: World,
+        scripts: list[Transcript],
+        streams: Streams,
+        stream: str,
+        step: int,
+        *,
+        repeats: int = 1,
+        prefixes: Sequence[str] = (),
+    ) -> None:
+        """Goes on with scripts that were opened, to their ends; `repeats` successive ones have one context at first.
+
+        prefixes: what the first message of each script begins with, if given. It is not trained, and as many tokens
+        fewer are left for the rest.
+        """
+        rows, most = len(scripts), world.action.max_tokens
+        injected = [policy.encode(prefix, prompt=False) if prefix else [] for prefix in prefixes]
+        for script, tokens in zip(scripts, injected, strict=False):
+            if tokens:
+                script.hear(tokens, 0)
+        live = list(range(rows))
         for turn in range(self.max_turns):
-            uniforms = draws(streams, stream, step, turn, len(spread), world.action.max_tokens)
+            begins = turn == 0 and bool(injected)
             said = extend(
                 policy,
                 [scripts[row] for row in live],
-                uniforms[live],
+                draws(streams, stream, step, turn, rows, most)[live],
                 turn=turn,
                 temperature=self.temperature,
-                repeats=samples if turn == 0 else 1,
+                repeats=repeats if turn == 0 else 1,
+                limits=[max(1, most - len(tokens)) for tokens in injected] if begins else None,
             )
+            if begins:
+                whole = [prefix + text for prefix, text in zip(prefixes, said.texts, strict=True)]
+                said = replace(said, texts=whole)
             live = self.answered(policy, world, scripts, live, said, turn)
             if not live:
                 break
-        return recorded(scripts, samples)
 
     def answered(
         self, policy: SpeakingPolicy, world: World, scripts: list[Transcript], live: list[int], said: Said, turn: int
     ) -> list[int]:
-        """Gives the world the live scripts' messages and writes down what it says; the rows that go on."""
+        """Gives the world the live scripts' messages and writes down what it says; the rows that go on.
+
+        A script that had no room in the context for a message goes no further: in its first turn it is invalid, as
+        that says nothing of the policy; later, the answer is cut.
+        """
+        for row in (row for row, fits in zip(live, said.fits, strict=True) if not fits):
+            script = scripts[row]
+            script.stop = Stop.LENGTH
+            if not any(script.sampled):
+                script.stop, script.reason = Stop.INVALID, f"a prompt of {len(script)} tokens fills the context"
+        live, said = [row for row, fits in zip(live, said.fits, strict=True) if fits], said.fitting()
+        if not live:
+            return []
         outcome = world.step(said.texts, live)
         following = []
         for i, row in enumerate(live):
@@ -120,17 +159,24 @@ class Messages(Rollout):
             elif outcome.truncated[i]:
                 script.stop = Stop.TIME_LIMIT
             else:
-                script.hear(policy.encode(outcome.observation[i], prompt=True), turn + 1)
+                last = int(script.context[-1])
+                script.hear(policy.encode(outcome.observation[i], prompt=True, after=last), turn + 1)
                 following.append(row)
         return following
 
 
 @dataclass(frozen=True)
 class Said:
-    """Messages as texts, and whether each closed with an end token."""
+    """Messages as texts, whether each closed with an end token, and whether there was room for one at all."""
 
     texts: list[str]
     closed: list[bool]
+    fits: list[bool]
+
+    def fitting(self) -> Said:
+        """Those that there was room for."""
+        kept = [i for i, fits in enumerate(self.fits) if fits]
+        return Said([self.texts[i] for i in kept], [self.closed[i] for i in kept], [True] * len(kept))
 
 
 def speaking(policy: Policy) -> SpeakingPolicy:
@@ -173,7 +219,8 @@ def extend(
     said = policy.speak(contexts, uniforms, temperature=temperature, repeats=repeats, limits=limits)
     for script, tokens, logp in zip(scripts, said.tokens, said.logp, strict=True):
         script.say(tokens, logp, turn)
-    return Said([policy.decode(tokens) for tokens in said.tokens], said.closed)
+    fits = [len(tokens) > 0 for tokens in said.tokens]
+    return Said([policy.decode(tokens) for tokens in said.tokens], said.closed, fits)
 
 
 def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[int] | None = None) -> Batch:

@@ -13,10 +13,11 @@ import numpy as np
 
 from pilotage.data.piece import UsageError, load, nearest
 from pilotage.data.tasks import Task
+from pilotage.worlds.text import Answer, turns_of
 
 HINTS = (0.25, 0.5, 0.75)  # of a solution: Liu et al. 2025, arXiv 2507.10628
 
-Form = Callable[[Any, Task, np.random.Generator], tuple[Task, str]]
+Form = Callable[[Any, Task, np.random.Generator], tuple[Task, Answer]]
 
 
 def form(name: str) -> Form:
@@ -29,9 +30,9 @@ def form(name: str) -> Form:
     return FORMS[name]
 
 
-def improve(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, str]:
+def improve(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, Answer]:
     """An earlier answer is shown, right or wrong as the world's solutions are, and a solution follows."""
-    earlier = world.demonstrate(task, rng)
+    earlier = turns_of(world.demonstrate(task, rng))[-1]
     return task.put(world.phrase("improve", task, answer=earlier), "improve"), world.demonstrate(task, rng)
 
 

@@ -145,6 +145,7 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None, *, fill: bool = True) -
     rollout = _fitting("rollout", recipe.rollout, "__call__", *KEEPS)
     if isinstance(rollout, Rollout):
         rollout.check(policy, world)
+        rollout.check_sizes(world, recipe.prompts_per_step, recipe.samples_per_prompt)
     credit = _in_order({n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()})
     store = _fitting("store", recipe.store, "add", "batches", *KEEPS)
     facts = {}

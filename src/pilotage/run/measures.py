@@ -6,6 +6,8 @@ name.
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +40,12 @@ def start_policy(recipe: Recipe, world: World) -> Policy:
     if recipe.start is not None:
         starts.load_weights(policy, recipe.start)
     return policy.requires_grad_(False)
+
+
+def peak_memory() -> dict[str, float]:
+    """`memory/peak`: the most memory, in GiB, that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"memory/peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
 
 
 class HeldOutPairs:

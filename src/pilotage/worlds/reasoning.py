@@ -22,15 +22,17 @@ import os
 import string
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from pilotage.data.piece import UsageError, nearest
+from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task, Text
 from pilotage.worlds import phrases
 from pilotage.worlds.arithmetic import other_sum, simpler_sum, terms_of, value
-from pilotage.worlds.text import TextWorld
+from pilotage.worlds.chat import CHAT, PLAIN, conversation
+from pilotage.worlds.text import TextWorld, place
 
 try:
     import reasoning_gym
@@ -47,7 +49,7 @@ SEPARATOR = ";"  # of totals in worked sums
 UNSTABLE = (
     "isomorphic_strings", "knight_swap", "list_functions", "polynomial_multiplication", "ransom_note", "word_ladder",
 )  # fmt: skip
-Style = Literal["auto", "short", "full"]
+Style = Literal["auto", "short", "full", "chat"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +94,10 @@ class ReasoningWorld(TextWorld):
     level: None means a size for small models in the short style (see SHORT), else the data set's defaults, as does 0
         where there is no curriculum. settings: fields of its configuration, which win over the level.
     prompt_style: "short" is a compact form that some data sets have here (see SHORT), "full" the original question,
-        "auto" short where there is one. marker: what precedes the judged part; by default `;` in the short style.
+        "auto" short where there is one, "chat" the original question after worked ones (see pilotage.worlds.chat).
+    marker: what precedes the judged part; by default `;` in the short style and `=` in some of the chat style.
+    examples: how many worked problems for training are shown before each question, as earlier turns; by default 2 in
+        the chat style. instruction: what is said below each question, such as how to answer.
     answer_tokens: bound of an answer, by default derived: a little more than worked solutions take.
     partial_credit: whether the verifier's part marks count; else only full marks are worth anything.
     wrong_share: share of worked solutions that end wrong, after one slip that is carried on. A model started on
@@ -113,6 +118,8 @@ class ReasoningWorld(TextWorld):
         settings: Mapping[str, Any] | None = None,
         prompt_style: Style = "auto",
         marker: str | None = None,
+        examples: int | None = None,
+        instruction: str = "",
         answer_tokens: int | None = None,
         partial_credit: bool = False,
         wrong_share: float = 0.0,
@@ -122,8 +129,8 @@ class ReasoningWorld(TextWorld):
         time_limit: float | None = 5.0,
     ) -> None:
         super().__init__(seed=seed, held_out_share=held_out_share, time_limit=time_limit)
-        if prompt_style not in ("auto", "short", "full"):
-            raise UsageError(f"prompt_style is auto, short or full; not {prompt_style!r}")
+        if prompt_style not in get_args(Style):
+            raise UsageError(f"prompt_style is auto, short, full or chat; not {prompt_style!r}")
         if not 0 <= wrong_share <= 1:
             raise UsageError(f"wrong_share is a share from 0 to 1, not {wrong_share}")
         if not 0 <= detours < 1:
@@ -132,27 +139,70 @@ class ReasoningWorld(TextWorld):
         self.detours = detours
         if prompt_style == "short" and dataset not in SHORT:
             raise UsageError(f"no short style for {dataset!r}; there is one for {', '.join(SHORT)}")
-        self.short = SHORT.get(dataset) if prompt_style != "full" else None
-        self.marker = marker if marker is not None else (SEPARATOR if self.short else "")
+        self.short = SHORT.get(dataset) if prompt_style in ("auto", "short") else None
+        self.chat = CHAT.get(dataset, PLAIN) if prompt_style == "chat" else PLAIN
+        self.marker = marker if marker is not None else (SEPARATOR if self.short else self.chat.marker)
+        self.example_count = examples if examples is not None else (2 if prompt_style == "chat" else 0)
+        self.instruction = instruction
+        if self.example_count < 0:
+            raise UsageError(f"examples is a number of worked problems, not {self.example_count}")
         if self.short:
             self.phrases = phrases.COMPACT
+            if self.example_count or self.instruction:
+                raise UsageError("examples and an instruction go with the full question: set prompt_style=chat or full")
         self._answer_tokens = answer_tokens
         if dataset in UNSTABLE and os.environ.get("PYTHONHASHSEED", "random") == "random":
             logger.warning("problems of %s change from process to process unless PYTHONHASHSEED=0 is set", dataset)
-        size = self.short.size if self.short and level is None else {}
+        size = {} if level is not None else self.short.size if self.short else self.chat.size
         self._data = _create(dataset, level, {"seed": seed % 2**32, "size": LISTED, **size, **(settings or {})})
         self._entries: dict[int, dict[str, Any]] = {}
 
     def make(self, rng: np.random.Generator) -> Task:
+        task = self._drawn(rng)
+        return (
+            dataclasses.replace(task, asked=self._asked(task.prompt, task))
+            if self.example_count or self.instruction
+            else task
+        )
+
+    def phrase(self, kind: str, task: Task, **parts: str) -> str:
+        return self._asked(super().phrase(kind, task, **parts), task)
+
+    def _asked(self, question: str, task: Task) -> str:
+        """A question about this task with what stands around it."""
+        if not self.example_count and not self.instruction:
+            return question
+        others = [shown for shown in self._shown if shown[0] != task.prompt] if self.example_count else []
+        return conversation(others[: self.example_count], question, self.instruction)
+
+    @cached_property
+    def _shown(self) -> list[tuple[str, str]]:
+        """Worked problems for training, one more than are shown: none is shown before itself."""
+        streams, found = Streams(self.seed), dict[str, str]()
+        for i in range(100 * (self.example_count + 1)):
+            task = self._drawn(streams.generator("example", i))
+            if not task.answer:
+                break
+            if place(task.prompt) >= self.held_out_share:
+                found.setdefault(task.prompt, self._worded(task, task.answer))
+            if len(found) > self.example_count:
+                return list(found.items())
+        raise UsageError(f"{self.dataset} has no {self.example_count + 1} worked problems to show: set examples=0")
+
+    def _drawn(self, rng: np.random.Generator) -> Task:
         index, entry = self._entry(int(rng.integers(INDICES)))
         kept = {"answer": entry["answer"], "metadata": _needed(entry["metadata"])}
         payload = {"index": index, "entry": kept} if _survives_json(kept) else {"index": index}
         answer = "" if entry["answer"] is None else str(entry["answer"])
         return Task(prompt=self._prompt(entry), answer=answer, category=self.dataset, payload=payload)
 
+    def _worded(self, task: Task, answer: str) -> str:
+        """An answer as it is to be given."""
+        return self.chat.worded(self._known_entry(task)["metadata"], answer) if self.chat is not PLAIN else answer
+
     def verify(self, task: Task, answer: str) -> float:
         """reasoning-gym's own score of the judged part. Raises RuntimeError if the problem cannot be made again."""
-        judged = answer.rpartition(self.marker)[2] if self.marker else answer
+        judged = answer.rpartition(self.marker)[2].strip() if self.marker else answer
         if task.answer.isascii() and not judged.isascii():
             return 0.0  # its number parsers take the digits of every script
         score = float(self._data.score_answer(judged, self._known_entry(task)))
@@ -165,7 +215,7 @@ class ReasoningWorld(TextWorld):
         wrong = bool(rng.random() < self.wrong_share)
         if self.short and self.dataset == "chain_sum":
             return self._worked(_running_totals(task.prompt, rng if wrong else None), rng)
-        return _spoilt(task.answer, rng) if wrong else task.answer
+        return self._worded(task, _spoilt(task.answer, rng) if wrong else task.answer)
 
     def solution(self, task: Task) -> str:
         """The answer, worked without detours where it is a short sum."""
@@ -215,11 +265,12 @@ class ReasoningWorld(TextWorld):
     @cached_property
     def _texts(self) -> tuple[Text, Text]:
         tasks = [self.task(index, "train") for index in range(SAMPLED)]
-        prompt = max(len(task.prompt) for task in tasks)
-        answer = max(len(task.answer) for task in tasks)
+        prompt = max(len(task.shown) for task in tasks)
+        answer = max(len(self._worded(task, task.answer)) for task in tasks)
         if not self.short:
-            seen = set("".join(task.prompt + task.answer for task in tasks)) | set(string.printable[:95] + "\n")
-            budget = self._answer_tokens or max(64, 2 * answer)
+            seen = set("".join(task.shown + task.answer for task in tasks)) | set(string.printable[:95] + "\n")
+            # whoever has seen answers gives one as short
+            budget = self._answer_tokens or (answer + answer // 4 + 4 if self.example_count else max(64, 2 * answer))
             return Text(2 * prompt, "".join(sorted(seen))), Text(budget, "".join(sorted(seen)))
         prompt, answer = prompt + prompt // 2, answer + answer // 2 + 1
         if self.dataset == "chain_sum":

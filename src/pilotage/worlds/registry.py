@@ -87,6 +87,11 @@ FAMILIES = (
         "images",
     ),
     Family(
+        "modes",
+        "problems that may be answered at once, worked through, or given to a tool",
+        ("modes:sums",),
+    ),
+    Family(
         "pairs",
         "a preference file of your own: JSON lines of prompt, chosen and rejected",
         ("pairs:FILE.jsonl",),
@@ -206,6 +211,12 @@ def _pairs(name: str) -> Piece:
     return Piece("pilotage.worlds.preferences:PreferenceFile", {"path": name, "digest": preferences.digest(path)})
 
 
+def _modes(name: str) -> Piece:
+    if name != "sums":
+        raise UsageError(f"there is no world of modes {name!r}; {nearest(name, ['sums'])}")
+    return Piece("pilotage.worlds.modes:Sums")
+
+
 def _game(name: str) -> Piece:
     if name != "blotto":
         raise UsageError(f"there is no game {name!r}; {nearest(name, ['blotto'])}")
@@ -215,7 +226,7 @@ def _game(name: str) -> Piece:
 _MAKERS: dict[str, Callable[[str], Piece]] = {
     "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
     "tabular": _tabular, "finite": _finite, "images": _images, "pointmaze": _pointmaze,
-    "pairs": _pairs, "game": _game,
+    "pairs": _pairs, "game": _game, "modes": _modes,
 }  # fmt: skip
 
 

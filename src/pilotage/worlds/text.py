@@ -37,13 +37,14 @@ from pilotage.worlds.base import Outcome, World
 from pilotage.worlds.guard import Guard
 
 CACHED_TASKS = 4096
+Answer = str | Sequence[str]  # one message, or a conversation: what is said and what the world replies, in turn
 
 
 @runtime_checkable
 class Demonstrates(Protocol):
     """A world that can work its own problems."""
 
-    def demonstrate(self, task: Task, rng: np.random.Generator) -> str:
+    def demonstrate(self, task: Task, rng: np.random.Generator) -> Answer:
         """A worked solution, as a policy would have answered; it may be wrong where a setting says so."""
 
 
@@ -146,11 +147,9 @@ class TextWorld(_KeepsSettings, World):
 
     def step(self, actions: Sequence[str], lanes: Sequence[int]) -> Outcome:
         """One answer a lane; every episode ends here. Raises ValueError for a lane that was not reset."""
-        running = self._open()
-        missing = [lane for lane in lanes if lane not in running]
-        if missing:
-            raise ValueError(f"lane {missing[0]} has no running episode: reset it first")
-        verdicts = self.judge([(running.pop(lane), answer) for lane, answer in zip(lanes, actions, strict=True)])
+        verdicts = self.judge(list(zip(self.running(lanes), actions, strict=True)))
+        for lane in lanes:
+            del self._open()[lane]
         count = len(verdicts)
         return Outcome(
             observation=[""] * count,
@@ -159,6 +158,14 @@ class TextWorld(_KeepsSettings, World):
             truncated=np.zeros(count, np.bool_),
             invalid={i: v.reason for i, v in enumerate(verdicts) if not v.valid},
         )
+
+    def running(self, lanes: Sequence[int]) -> list[Task]:
+        """The tasks of the episodes on these lanes. Raises ValueError for a lane that was not reset."""
+        found = self._open()
+        missing = [lane for lane in lanes if lane not in found]
+        if missing:
+            raise ValueError(f"lane {missing[0]} has no running episode: reset it first")
+        return [found[lane] for lane in lanes]
 
     def judge(self, answers: Sequence[tuple[Task, str]]) -> list[Verdict]:
         """A verdict on each (task, answer), through the guard."""
@@ -177,6 +184,11 @@ class TextWorld(_KeepsSettings, World):
         # made on demand, as the cache and the guard are: a subclass's __init__ need not call ours
         found: dict[int, Task] = self.__dict__.setdefault("_running", {})
         return found
+
+
+def turns_of(answer: Answer) -> list[str]:
+    """What is said and replied, in turn."""
+    return [answer] if isinstance(answer, str) else list(answer)
 
 
 def place(prompt: str) -> float:
