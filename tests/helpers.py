@@ -92,10 +92,16 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     settings = {**SMALL, **SMALL_LM, **sizes, **more.pop("settings", {})}
     made = api.recipe(name, more.pop("world", TEXT_WORLD), seed=seed, settings=settings, **more)
     few = {
-        "rollout.tasks": 6,
+        "rollout.tasks": 6,  # of pairs that are made once
         "rollout.forced": 1,
+        "terms.policy.after": 0,  # runs take two or three steps
+        "credit.gae.ignore": 1,  # and windows two tokens
         "evaluation.measures.held_out.pairs": 2,
-    }  # of pairs that are made once
+        "evaluation.measures.pools.tasks": 2,
+        "evaluation.measures.pools.samples": 4,
+        "evaluation.measures.improving.tasks": 2,
+        "sampler.least_items": 2,
+    }
     for path in few.keys() - settings.keys():
         made = api.set_path(made, path, few[path]) if made.get(path, missing=None) else made
     return made

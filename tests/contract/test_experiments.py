@@ -254,6 +254,36 @@ def test_the_criterion_of_cartpole(experiment, centre, wide, said):
     assert word(experiment("ppo_cartpole"), {"ppo": centre}, wide, "eval/return") == words[said]
 
 
+@pytest.mark.parametrize(
+    ("novel", "last", "bonus", "wide", "said"),
+    [
+        (50.0, 70.0, 0.80, 1.0, "reproduced"),
+        (50.0, 70.0, 0.70, 1.0, "not reproduced"),  # pass@64 is no better for the bonus
+        (95.0, 120.0, 0.80, 1.0, "not reproduced"),  # chance finds a right answer sooner
+        (50.0, 40.0, 0.80, 1.0, "not reproduced"),  # so does the last token's state
+        (50.0, 70.0, 0.73, 20.0, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_rep_exp(experiment, novel, last, bonus, wide, said):
+    made = experiment("rep_exp").EXPERIMENT
+    accuracy = {"eval/accuracy": 0.2}
+    pools = {f"pools/{part}_{how}": 90.0 for part in ("hard", "middle", "easy") for how in ("random", "distinct")}
+    pools |= {f"pools/{part}_{how}": at for part in ("hard", "middle", "easy")
+              for how, at in (("novel", novel), ("last", last))}  # fmt: skip
+    runs = {arm: measured(arm, {}, pools, **accuracy) for arm in ("start", "start-at-1")}
+    for run, luck in zip(runs["start"], SPREAD, strict=True):
+        run.records[1]["pools/hard_random"] = 90.0 + luck
+        run.records[1]["pools/hard_last"] = last - luck
+    for arm, end in (("grpo", 0.7), ("rep-exp", bonus)):
+        runs[arm] = measured(arm, {"pools/pass@64": 0.8}, {"pools/pass@64": end}, **accuracy)
+    for run, luck in zip(runs["rep-exp"], SPREAD[::-1], strict=True):
+        run.records[1]["pools/pass@64"] = bonus + 0.01 * wide * luck
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    judged = made.judge(runs, found)
+    assert judged.word == said
+    assert "pass@64 moved by -10.0 points" in judged.because
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_arms_are_recipes_that_can_be_written_down(experiment, name):
     made = experiment(name).EXPERIMENT

@@ -18,7 +18,7 @@ OFF = {
             "credit.filter": None,
             "terms.policy.objectives.kl.weight": 0.0,
             f"{POLICY}.reduction": "sequence",
-            f"{POLICY}.loss.most": None,
+            f"{POLICY}.loss.dual": None,
         }
     ],
 }

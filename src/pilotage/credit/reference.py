@@ -1,4 +1,4 @@
-"""Log-probs under a frozen policy, for penalties that hold the new one near it."""
+"""What is held against the policy that a run began with: log-probs, for penalties that hold the new one near it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from pilotage.data.batch import Batch
 from pilotage.policies.base import Policy
 
 
-class Reference:
-    """Writes `reference_logp` [D]: log-probs under the policy as it was when this was first asked (the run's start)."""
+class Frozen:
+    """A credit link that keeps the policy as it was when first asked (the run's start), and saves it with the run."""
 
     def __init__(self) -> None:
         self.frozen: Policy | None = None
         self.saved: Mapping[str, Any] | None = None
 
-    def __call__(self, batch: Batch, policy: Policy) -> Batch:
+    def start(self, policy: Policy) -> Policy:
+        """The policy as it was at the first call, without gradients."""
         if self.frozen is None:
             self.frozen = copy.deepcopy(policy).requires_grad_(False)
             if self.saved is not None:
                 self.frozen.load_state_dict(self.saved)
-        return batch.with_columns(reference_logp=score(batch, self.frozen, "logp"))
+        return self.frozen
 
     def state_dict(self) -> dict[str, Any]:
         """The frozen weights."""
@@ -31,3 +32,10 @@ class Reference:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.saved = state.get("frozen")
+
+
+class Reference(Frozen):
+    """Writes `reference_logp` [D]: log-probs under the policy as it was when this was first asked (the run's start)."""
+
+    def __call__(self, batch: Batch, policy: Policy) -> Batch:
+        return batch.with_columns(reference_logp=score(batch, self.start(policy), "logp"))

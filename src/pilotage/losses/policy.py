@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -36,21 +38,15 @@ def clipped_ratio(logp: Tensor, rows: Minibatch, *, low: float | None = 0.2, hig
 
 @silent_where_zero("advantage")
 def dual_clipped_ratio(
-    logp: Tensor, rows: Minibatch, *, low: float = 0.2, high: float = 0.2, most: float | None = 3.0
+    logp: Tensor, rows: Minibatch, *, low: float | None = 0.2, high: float | None = 0.28, dual: float | None = 10.0
 ) -> Terms:
-    """The clipped surrogate, which at negative advantages is no worse than `most` · |A|, per decision [S].
-
-    Without it a decision that has become much likelier, and is bad, has a gradient without bounds. None leaves it
-    unbounded. Raises UsageError unless `most` is above 1. Ye et al. 2020, eq. 5.
+    """`clipped_ratio`, and where A < 0 at most `dual` · |A|, however large the ratio (None: no such bound), per
+    decision [S]. Where A >= 0 the loss is not above 0 anyway. Ye et al. 2020, arXiv 1912.09729, eq. 5.
     """
-    clipped = clipped_ratio(logp, rows, low=low, high=high)
-    if most is None:
-        return clipped
-    if not most > 1:
-        raise UsageError(f"the bound at negative advantages is above 1, or none; not {most:g}")
-    bound = -most * rows["advantage"]
-    bad = rows["advantage"] < 0
-    return Terms(torch.where(bad, torch.minimum(clipped.loss, bound), clipped.loss), clipped.diagnostics)
+    found = clipped_ratio(logp, rows, low=low, high=high)
+    if dual is None:
+        return found
+    return replace(found, loss=torch.minimum(found.loss, dual * rows["advantage"].abs()))
 
 
 def mirror_descent(

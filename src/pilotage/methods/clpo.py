@@ -45,7 +45,7 @@ def clpo(base: Recipe) -> Mapping[str, Any]:
         "credit.filter": piece(credit.difficulty.keep_learnable),
         "credit.reference": piece(credit.reference.Reference),
         "credit.kl_scale": piece(credit.difficulty.kl_scale),
-        "terms.policy.objectives.policy.loss": piece(losses.policy.dual_clipped_ratio),
+        "terms.policy.objectives.policy.loss": piece(losses.policy.dual_clipped_ratio, high=0.2, dual=3.0),
         "terms.policy.objectives.policy.reduction": "token",
         "terms.policy.objectives.kl": Objective(
             piece(losses.regularise.reference_divergence), reduction="token", weight=0.001, by="kl_scale"

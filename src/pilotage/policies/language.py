@@ -91,6 +91,8 @@ class LanguageModel(SpeakingPolicy):
     start not at all.
     """
 
+    gives: ClassVar[frozenset[str]] = SpeakingPolicy.gives | {"features"}
+
     def __init__(
         self, model: Any, tokenizer: Tokenizer, *, critic: nn.Module | None = None, tokens_per_microbatch: int = 4096
     ) -> None:
@@ -161,13 +163,18 @@ class LanguageModel(SpeakingPolicy):
     # ---- scores
 
     def quantities(self, minibatch: Minibatch, names: frozenset[str]) -> dict[str, Any]:
-        """`logp`, `entropy` and `value` [S], `distribution` of logits [S, V]: one row per sampled token."""
+        """`logp`, `entropy` and `value` [S], `distribution` of logits [S, V], `features` [S, H], the last hidden state
+        once the token has been read: one row per sampled token."""
         batch = minibatch.episodes
         if batch is None:
             raise ValueError("a language policy scores whole episodes: the minibatch has none")
         decisions = batch.sampled.nonzero().squeeze(-1)
-        packing = pack(batch, preceding(batch, decisions))
         found: dict[str, Any] = {}
+        if "features" in names:
+            found["features"] = hidden_states(self.model, pack(batch, decisions))
+        if names <= {"features"}:
+            return found
+        packing = pack(batch, preceding(batch, decisions))
         if "value" in names:
             found["value"] = self._values(packing)
         if names & {"logp", "entropy", "distribution"}:

@@ -30,10 +30,15 @@ def form(name: str) -> Form:
     return FORMS[name]
 
 
-def improve(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, Answer]:
+def improve(world: Any, task: Task, rng: np.random.Generator, kind: str = "improve") -> tuple[Task, Answer]:
     """An earlier answer is shown, right or wrong as the world's solutions are, and a solution follows."""
     earlier = turns_of(world.demonstrate(task, rng))[-1]
-    return task.put(world.phrase("improve", task, answer=earlier), "improve"), world.demonstrate(task, rng)
+    return task.put(world.phrase(kind, task, answer=earlier), kind), world.demonstrate(task, rng)
+
+
+def diverge(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, Answer]:
+    """As `improve`, in the words that ask for another way."""
+    return improve(world, task, rng, "diverge")
 
 
 def hint(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, str]:
@@ -80,4 +85,10 @@ def _rewritten(world: Any, task: Task, rng: np.random.Generator, kind: str) -> t
     return task.put(world.phrase(kind, task, answer=task.answer), kind), world.rewrite(kind, task, rng)
 
 
-FORMS: Mapping[str, Form] = {"improve": improve, "hint": hint, "simplify": simplify, "diversify": diversify}
+FORMS: Mapping[str, Form] = {
+    "improve": improve,
+    "diverge": diverge,
+    "hint": hint,
+    "simplify": simplify,
+    "diversify": diversify,
+}

@@ -6,6 +6,7 @@ from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
     from pilotage.samplers import base as base
+    from pilotage.samplers import space as space
     from pilotage.samplers import uniform as uniform
 else:
     __getattr__ = submodules(__name__)

@@ -53,6 +53,12 @@ class World(ABC):
         """What methods apply, by the actions: "text", "discrete" or "box"; families of their own override this."""
         return {"Text": "text", "Box": "box"}.get(type(self.action).__name__, "discrete")
 
+    def quality(self, returns: Any) -> Any:
+        """Returns (a number, an array or a tensor) as shares of their range, from 0 to 1; where it has no bounds, as
+        they are."""
+        low, high = self.reward_range
+        return (returns - low) / (high - low) if np.isfinite([low, high]).all() else returns
+
     @abstractmethod
     def task(self, index: int, split: Split) -> Task:
         """Task number `index` of a split, the same at every call; no task of one split is a task of the other."""

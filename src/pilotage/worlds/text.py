@@ -186,6 +186,16 @@ class TextWorld(_KeepsSettings, World):
         return found
 
 
+def again(world: World, task: Task, answer: str, kind: str, variant: str = "") -> Task:
+    """The problem asked again with an earlier answer shown, as the world's phrase of a kind ("improve", "diverge").
+
+    Raises UsageError for a world that has no phrases.
+    """
+    if not isinstance(world, TextWorld):
+        raise UsageError(f"{type(world).__name__} cannot ask a problem in other words: it is no TextWorld")
+    return task.put(world.phrase(kind, task, answer=answer), variant or kind)
+
+
 def turns_of(answer: Answer) -> list[str]:
     """What is said and replied, in turn."""
     return [answer] if isinstance(answer, str) else list(answer)
