@@ -72,6 +72,13 @@ class Flat(Echo):
         return 0.3
 
 
+class FirstDigit(Echo):
+    """Only the first digit counts: of a few answers all are wrong more often than not."""
+
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        return float(answer[:1] == task.answer[0])
+
+
 class Broken(Echo):
     """A verifier that fails on answers that begin with one of these characters, or on all of them."""
 
@@ -127,3 +134,10 @@ class Line(World):
 
     def load_state_dict(self, state: Any) -> None:
         self.place, self.time = np.array(state["place"]), np.array(state["time"])
+
+
+class Telling(Line):
+    """Says of each step whether the walker stands right of where most begin."""
+
+    def step(self, actions: Any, lanes: Sequence[int]) -> Outcome:
+        return replace(super().step(actions, lanes), success=self.place[list(lanes)] > 0.5)

@@ -147,6 +147,9 @@ class LanguageModel(SpeakingPolicy):
     def end_token(self) -> int:
         return self.tokenizer.ends[0]
 
+    def can_read(self, tokens: Sequence[int]) -> bool:
+        return len(tokens) < self.context
+
     def speak(
         self,
         prompts: Sequence[Tensor],
