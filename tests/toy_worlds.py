@@ -73,6 +73,13 @@ class Flat(Echo):
         return 0.3
 
 
+class FirstDigit(Echo):
+    """Only the first digit counts: of a few answers all are wrong more often than not."""
+
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        return float(answer[:1] == task.answer[0])
+
+
 class Broken(Echo):
     """A verifier that fails on answers that begin with one of these characters, or on all of them."""
 
@@ -153,3 +160,10 @@ class Sizes(MixedWorld):
 
     def __init__(self, *, parts: Mapping[str, Mapping[str, Any]] = SIZES) -> None:
         super().__init__(parts=parts, beyond={"four": {"world": "toy_worlds:Long"}}, time_limit=None)
+
+
+class Telling(Line):
+    """Says of each step whether the walker stands right of where most begin."""
+
+    def step(self, actions: Any, lanes: Sequence[int]) -> Outcome:
+        return replace(super().step(actions, lanes), success=self.place[list(lanes)] > 0.5)

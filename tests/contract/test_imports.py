@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "losses": {"data", "policies"},
     "credit": {"data", "policies", "losses"},
     "learn": {"data", "policies", "losses"},
-    "rollouts": {"data", "worlds", "policies", "samplers"},
+    "rollouts": {"data", "worlds", "policies", "samplers", "learn"},
     "engines": {"data", "policies", "learn"},
     "run": BELOW_RUN,
     "methods": BELOW_RUN | {"run"},

@@ -106,7 +106,8 @@ class Relative:
 
 
 def leave_one_out(batch: Batch) -> Batch:
-    """RLOO: the return less the mean of the *other* valid members' returns; 0 in groups of one. Writes `advantage` [D].
+    """RLOO: the return less the mean of the *other* valid members' returns; 0 where only one is valid. Writes
+    `advantage` [D]. A recipe that plays groups of one is refused.
 
     Kool et al. 2019; Ahmadian et al. 2024, eq. 8.
     """
@@ -115,6 +116,9 @@ def leave_one_out(batch: Batch) -> Batch:
     others = (total - returns) / (count - 1).clamp(min=1)
     advantage = torch.where(batch.valid & (count > 1), returns - others, torch.zeros_like(returns))
     return batch.with_columns(advantage=batch.spread(advantage.float()))
+
+
+leave_one_out.least_samples = 2  # type: ignore[attr-defined]
 
 
 def without_signal(batch: Batch) -> Tensor:
