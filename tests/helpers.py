@@ -94,6 +94,8 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     few = {
         "rollout.tasks": 6,  # of pairs that are made once
         "rollout.forced": 1,
+        "terms.policy.after": 0,  # runs take two or three steps
+        "credit.gae.ignore": 1,  # and windows two tokens
         "evaluation.measures.held_out.pairs": 2,
         "evaluation.measures.pools.tasks": 2,
         "evaluation.measures.pools.samples": 4,

@@ -1,15 +1,18 @@
 """A method with its own knob turned off is its baseline, to the bit, after three real steps."""
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 
 from helpers import control_recipe, differing, final_state, text_recipe
-from pilotage import api
+from pilotage import api, credit
 from pilotage.credit.reference import Reference
 from pilotage.data.piece import piece
+from pilotage.learn.terms import Objective
 from pilotage.run.recipe import Recipe, difference
 
 POLICY = "terms.policy.objectives.policy"
@@ -81,6 +84,29 @@ def test_mdpo_without_its_divergence_is_ppo_without_clipping(kind, tmp_path):
     one, other, on = (ends(r, tmp_path / str(i)) for i, r in enumerate((off, ppo.vary("test", matching), mdpo)))
     assert differing(one, other) == []
     assert differing(on["policy"], other["policy"]) != []
+
+
+@pytest.mark.parametrize("alpha", [None, 0.05])
+def test_t_ppo_in_one_window_is_ppo_with_a_monte_carlo_critic(alpha, tmp_path):
+    settings = {"steps": 4, "rollout.window": 99, "terms.policy.after": 1}
+    t_ppo, ppo = text_recipe("t-ppo", settings=settings), text_recipe("ppo", settings={"steps": 4})
+    off = t_ppo.vary("test", {"credit.gae.alpha": alpha})
+    whole = {"credit.target": piece(credit.windows.monte_carlo)}  # of messages in one piece: rewards to go
+    losses_alike = {"terms.policy.objectives": plain(t_ppo.terms["policy"].objectives)}
+    value = dataclasses.replace(t_ppo.terms["value"], objectives=plain(t_ppo.terms["value"].objectives))
+    matching = {f"terms.policy.{name}": t_ppo.get(f"terms.policy.{name}") for name in ("parameters", "after")}
+    base = ppo.vary("test", {**whole, **losses_alike, **matching, "terms.value": value})
+    assert base.rollout.use != off.rollout.use
+    folders = [tmp_path / str(i) for i in range(3)]
+    one, other, on = (ends(r, f) for r, f in zip((off, base, text_recipe("t-ppo")), folders, strict=True))
+    shared = ("policy", "learner", "sampler")
+    assert differing({name: one[name] for name in shared}, {name: other[name] for name in shared}) == []
+    assert differing(on["policy"], other["policy"]) != []
+
+
+def plain(objectives: Mapping[str, Objective]) -> dict[str, Objective]:
+    """The same of all decisions."""
+    return {name: dataclasses.replace(one, where="") for name, one in objectives.items() if name != "praise"}
 
 
 def test_the_chain_of_credit_keeps_its_order():

@@ -19,5 +19,6 @@ if TYPE_CHECKING:
     from pilotage.credit import returns as returns
     from pilotage.credit import tracked as tracked
     from pilotage.credit import trajectories as trajectories
+    from pilotage.credit import windows as windows
 else:
     __getattr__ = submodules(__name__)

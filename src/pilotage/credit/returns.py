@@ -15,17 +15,18 @@ from pilotage.losses.reduce import Sum, alone
 from pilotage.policies.base import Policy, rows_of
 
 
-def discounted(per_decision: Tensor, offsets: Tensor, factor: float) -> Tensor:
-    """[D] y_t = x_t + factor · y_{t+1} within each episode, in float64: a linear filter run backwards."""
-    if factor == 0:
+def discounted(per_decision: Tensor, offsets: Tensor, factor: float | Tensor) -> Tensor:
+    """[D] y_t = x_t + factor · y_{t+1} within each episode, in float64: a linear filter run backwards. factor: one for
+    all, or [E] one for each episode."""
+    if isinstance(factor, float | int) and factor == 0:
         return per_decision.double()
     from scipy.signal import lfilter  # scipy.signal is slow to import and only needed here
 
     values = per_decision.double().numpy()
     out = np.empty_like(values)
-    bounds = offsets.tolist()
-    for start, end in itertools.pairwise(bounds):
-        out[start:end] = lfilter([1.0], [1.0, -factor], values[start:end][::-1])[::-1]
+    factors = factor.tolist() if isinstance(factor, Tensor) else itertools.repeat(factor)
+    for (start, end), each in zip(itertools.pairwise(offsets.tolist()), factors, strict=False):
+        out[start:end] = lfilter([1.0], [1.0, -each], values[start:end][::-1])[::-1]
     return torch.from_numpy(out)
 
 
@@ -95,29 +96,48 @@ def gae(batch: Batch, *, discount: float = 0.99, trace: float = 0.95) -> Batch:
     A_t = δ_t + γλ A_{t+1} within each episode. Only sampled decisions count: values between them are skipped, rewards
     in between are credited to the sampled decision before. Schulman et al. 2016, eq. 16.
     """
-    chosen = batch.sampled
-    value = batch["value"][chosen].double()
-    owner = batch.owner[chosen]
-    lengths = torch.bincount(owner, minlength=len(batch))
-    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    advantage = traced(batch, batch.sampled, discount, trace)
+    value = torch.where(batch.sampled, batch["value"], 0.0).double()
+    return batch.with_columns(advantage=advantage.float(), **{"return": (advantage + value).float()})
+
+
+def traced(batch: Batch, chosen: Tensor, discount: float, trace: float | Tensor) -> Tensor:
+    """[D] A_t of `gae` at the chosen decisions [D], as if an episode were these alone; 0 at others, in float64. trace:
+    one for all, or [E]."""
+    value, offsets = batch["value"][chosen].double(), rows_before(batch, chosen)
     reward = _rewards_at_sampled(batch, chosen).double()
     following = torch.cat([value[1:], value.new_zeros(1)])
-    some = lengths > 0
+    some = offsets.diff() > 0
     following[offsets[1:][some] - 1] = batch["final_value"][some].double()
     delta = reward + discount * following - value
-    advantage = discounted(delta, offsets, discount * trace)
-    columns = {}
-    for name, found in {"advantage": advantage, "return": advantage + value}.items():
-        full = torch.zeros(batch.decisions)
-        full[chosen] = found.float()
-        columns[name] = full
-    return batch.with_columns(**columns)
+    return _at(chosen, discounted(delta, offsets, discount * trace))
+
+
+def to_go(batch: Batch, chosen: Tensor, discount: float) -> Tensor:
+    """[D] discounted rewards from each chosen decision [D] on, with `final_value` [E] after the last; 0 at others, in
+    float64."""
+    offsets, reward = rows_before(batch, chosen), _rewards_at_sampled(batch, chosen).double()
+    some = offsets.diff() > 0
+    reward[offsets[1:][some] - 1] += discount * batch["final_value"][some].double()
+    return _at(chosen, discounted(reward, offsets, discount))
+
+
+def rows_before(batch: Batch, chosen: Tensor) -> Tensor:
+    """[E + 1] offsets of each episode's chosen decisions [D] among all chosen ones."""
+    lengths = torch.bincount(batch.owner[chosen], minlength=len(batch))
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
+def _at(chosen: Tensor, values: Tensor) -> Tensor:
+    full = values.new_zeros(len(chosen))
+    full[chosen] = values
+    return full
 
 
 def _rewards_at_sampled(batch: Batch, chosen: Tensor) -> Tensor:
     """[S] rewards, those of decisions the policy did not make added to the sampled decision before (in its episode)."""
-    if bool(chosen.all()):
-        return batch["reward"]
+    if bool(chosen.all()) or not bool(chosen.any()):
+        return batch["reward"][chosen]
     position = chosen.long().cumsum(0) - 1  # the last sampled decision at or before each
     same = (position >= 0) & (batch.owner[chosen][position.clamp(min=0)] == batch.owner)
     out = torch.zeros(int(chosen.sum()), dtype=batch["reward"].dtype)
@@ -130,9 +150,14 @@ def standardise(batch: Batch, over_ranks: Sum = alone, *, eps: float = 1e-8) -> 
     Statistics leave out invalid episodes; where all advantages are equal they become 0. `over_ranks` sums over
     processes.
     """
+    return standardised(batch, batch.sampled, over_ranks, eps)
+
+
+def standardised(batch: Batch, chosen: Tensor, over_ranks: Sum, eps: float, limit: float = float("inf")) -> Batch:
+    """The same over the chosen decisions [D] alone, held within ± `limit`; the others' advantages become 0."""
     advantage = batch["advantage"].double()
-    count, mean, squares = moments(advantage[batch.sampled & batch.spread(batch.valid)], over_ranks)
+    count, mean, squares = moments(advantage[chosen & batch.spread(batch.valid)], over_ranks)
     if count < 2:
         return batch
-    scaled = (advantage - mean) / ((squares / (count - 1)).sqrt() + eps)
-    return batch.with_columns(advantage=torch.where(batch.sampled, scaled, 0.0).float())
+    scaled = ((advantage - mean) / ((squares / (count - 1)).sqrt() + eps)).clamp(-limit, limit)
+    return batch.with_columns(advantage=torch.where(chosen, scaled, 0.0).float())

@@ -79,6 +79,12 @@ class Batch:
         """[D] bool: which decisions the policy made (all of them where no column says otherwise)."""
         return self.columns["sampled"] if "sampled" in self.columns else torch.ones(self.decisions, dtype=torch.bool)
 
+    @cached_property
+    def fresh(self) -> Tensor:
+        """[D] bool: decisions that the policy made in this step: of those sampled, not the ones from windows before
+        (where responses go on from step to step, the column `current` says which)."""
+        return self.sampled & self.columns["current"] if "current" in self.columns else self.sampled
+
     def __getitem__(self, name: str) -> Tensor:
         if name in self.columns:
             return self.columns[name]

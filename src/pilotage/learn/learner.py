@@ -82,8 +82,9 @@ class ActiveTerm:
         for key, objective, loss in self.losses:
             loss.check(f"{name}.{key}: {objective.loss.use!r}", 0, (*policy.gives, *GIVEN))
         self.asks = frozenset(name for _, _, loss in self.losses for name in loss.names if name in policy.gives)
-        silent = {getattr(loss.function, "silent_where_zero", None) for _, _, loss in self.losses}
-        self.silent_column = silent.pop() if len(silent) == 1 else None
+        # for each objective, columns without any of which it has no gradient at a decision
+        silent = [(getattr(loss.function, "silent_where_zero", ""), one.where) for _, one, loss in self.losses]
+        self.heard = frozenset(tuple(filter(None, columns)) for columns in silent)
 
     def clip(self) -> float:
         """Clips the gradient's global norm; returns what it was."""
@@ -123,7 +124,11 @@ class Learner:
         tally = Tally()
         usable = batch.select(batch.valid) if "valid" in batch and not bool(batch.valid.all()) else batch
         self.batches += 1
-        due = [active for active in self.terms if self.batches % active.term.every == 0]
+        due = [
+            active
+            for active in self.terms
+            if self.batches % active.term.every == 0 and self.batches > active.term.after
+        ]
         rows = {unit: self._rows(usable, unit) for unit in {active.term.unit for active in due}}
         steps = sum(self._run(active, rows[active.term.unit], step, progress, tally) for active in due)
         for follower in self.followers.values():
@@ -204,7 +209,7 @@ class Learner:
         }
         for parameter in active.parameters:
             parameter.grad = None
-        heard = _audible(minibatch, active.silent_column)
+        heard = _audible(minibatch, active.heard)
         if self._over_ranks(heard is not None) == 0:
             if len(minibatch):
                 tally.count("skipped_steps")
@@ -218,7 +223,7 @@ class Learner:
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             if first and "logp" in quantities and "behaviour_logp" in part:
-                _mismatch(tally, part["behaviour_logp"], quantities["logp"].detach())
+                _mismatch(tally, part, quantities["logp"].detach())
         total = self._over_ranks(total)
         if not math.isfinite(total):
             raise RunStopped(f"the loss of term {active.name!r} is {total} at step {step + 1}")
@@ -290,21 +295,27 @@ class Learner:
         self.batches = int(state["batches"])
 
 
-def _audible(minibatch: Minibatch, column: str | None) -> Minibatch | None:
-    """The minibatch without episodes that cannot give a gradient; None if that is all of them."""
+def _audible(minibatch: Minibatch, heard: frozenset[tuple[str, ...]]) -> Minibatch | None:
+    """The minibatch without episodes that cannot give a gradient; None if that is all of them. heard: for each
+    objective, columns all of which have to be other than 0 at a decision that gives one."""
     if len(minibatch) == 0:
         return None
-    if column is None or minibatch.episodes is None:
-        silent = column is not None and not bool(minibatch[column].any())
-        return None if silent else minibatch
-    episodes = minibatch.episodes
-    loud = episodes.total(episodes[column].ne(0).long() * episodes.sampled.long()) > 0
-    if bool(loud.all()):
+    if () in heard:
         return minibatch
-    if not bool(loud.any()):
+    loud = torch.zeros(len(minibatch), dtype=torch.bool)
+    for columns in heard:
+        loud |= torch.stack([minibatch[column].ne(0) for column in columns]).all(0)
+    if minibatch.episodes is None:
+        return minibatch if bool(loud.any()) else None
+    episodes = minibatch.episodes
+    speakers = torch.zeros(len(episodes), dtype=torch.bool)
+    speakers[minibatch.owner[loud]] = True
+    if bool(speakers.all()):
+        return minibatch
+    if not bool(speakers.any()):
         return None
-    kept = rows_of(episodes.select(loud), needs_past=True, whole_groups=minibatch.whole_groups)
-    rows = loud[episodes.owner[episodes.sampled]].nonzero().squeeze(-1)
+    kept = rows_of(episodes.select(speakers), needs_past=True, whole_groups=minibatch.whole_groups)
+    rows = speakers[episodes.owner[episodes.sampled]].nonzero().squeeze(-1)
     return replace(kept, index=rows)
 
 
@@ -318,10 +329,14 @@ def _check_start(term: str, objective: str, found: Tensor) -> None:
         )
 
 
-def _mismatch(tally: Tally, sampler: Tensor, trainer: Tensor) -> None:
-    """KL(sampler || trainer) from the sampled decisions, and the largest difference of log-probs."""
-    log_ratio = (trainer - sampler).double()
-    tally.add("mismatch/kl", float((log_ratio.exp() - 1 - log_ratio).mean()), len(sampler))
+def _mismatch(tally: Tally, part: Minibatch, trainer: Tensor) -> None:
+    """KL(sampler || trainer) from the decisions sampled in this step, and the largest difference of log-probs."""
+    log_ratio = (trainer - part["behaviour_logp"]).double()
+    if "current" in part:  # those of earlier windows were sampled by the policy as it was then
+        log_ratio = log_ratio[part["current"]]
+    if not len(log_ratio):
+        return
+    tally.add("mismatch/kl", float((log_ratio.exp() - 1 - log_ratio).mean()), len(log_ratio))
     tally.sums["mismatch/max"] = max(tally.sums.get("mismatch/max", 0.0), float(log_ratio.abs().max()))
     tally.counts["mismatch/max"] = 1.0
 

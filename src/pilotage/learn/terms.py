@@ -35,9 +35,10 @@ class Term:
     parameters: "" all, "actor", "critic", or a prefix of parameter names. epochs: passes over the step's data.
     minibatches: optimiser steps a pass (1: the whole batch each). minibatch_decisions: instead, decisions an optimiser
     step (only where policies score single decisions). max_grad_norm: global clip, None for none. schedule: factor on
-    the learning rate from progress in [0, 1). every: batches between updates of this term (1: each batch). unit: what
-    neither minibatches nor micro-batches may cut: "" leaves it to the policy (decisions, or episodes where scores need
-    the past), "group" keeps groups whole, for losses that compare episodes.
+    the learning rate from progress in [0, 1). every: batches between updates of this term (1: each batch). after:
+    batches before its first update, such as those in which a critic warms up. unit: what neither minibatches nor
+    micro-batches may cut: "" leaves it to the policy (decisions, or episodes where scores need the past), "group" keeps
+    groups whole, for losses that compare episodes.
     """
 
     objectives: Mapping[str, Objective]
@@ -50,6 +51,7 @@ class Term:
     max_grad_norm: float | None = 1.0
     every: int = 1
     unit: str = ""
+    after: int = 0
 
     def __post_init__(self) -> None:
         if self.unit not in ("", "group"):
@@ -58,6 +60,8 @@ class Term:
             raise UsageError("minibatches of whole groups are counted by minibatches, not by minibatch_decisions")
         if self.epochs < 1 or self.minibatches < 1 or self.every < 1:
             raise UsageError("epochs, minibatches and every are at least 1")
+        if self.after < 0:
+            raise UsageError(f"after is at least 0 batches, not {self.after}")
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise UsageError("max_grad_norm is above 0, or none")
 

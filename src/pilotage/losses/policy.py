@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,19 @@ def clipped_ratio(logp: Tensor, rows: Minibatch, *, low: float | None = 0.2, hig
     bounded = ratio.clamp(floor, roof)
     loss = -torch.minimum(ratio * advantage, bounded * advantage)
     return Terms(loss, lambda: {"clipped": (bounded * advantage < ratio * advantage).float()})
+
+
+@silent_where_zero("advantage")
+def dual_clipped_ratio(
+    logp: Tensor, rows: Minibatch, *, low: float | None = 0.2, high: float | None = 0.28, dual: float | None = 10.0
+) -> Terms:
+    """`clipped_ratio`, and where A < 0 at most `dual` · |A|, however large the ratio (None: no such bound), per
+    decision [S]. Where A >= 0 the loss is not above 0 anyway. Ye et al. 2020, arXiv 1912.09729, eq. 5.
+    """
+    found = clipped_ratio(logp, rows, low=low, high=high)
+    if dual is None:
+        return found
+    return replace(found, loss=torch.minimum(found.loss, dual * rows["advantage"].abs()))
 
 
 def mirror_descent(

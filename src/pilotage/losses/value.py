@@ -13,11 +13,21 @@ from pilotage.policies.base import Minibatch
 def squared_error(value: Tensor, rows: Minibatch, *, clip: float | None = None) -> Terms:
     """(V - G)², per decision [S], G the column `return`; with `clip`, the larger of it and that of V held within `clip`
     of the column `value`. Schulman et al. 2017, section 5; the clipped form is of its released code."""
+    return Terms(_larger_error(value, rows, clip, clip))
+
+
+def bounded_error(value: Tensor, rows: Minibatch, *, down: float | None = 0.5, up: float | None = 0.6) -> Terms:
+    """max((V - G)², (V' - G)²), per decision [S], V' held at most `down` below and `up` above the column `value`; None
+    for no bound. T-PPO, arXiv 2506.15050: a value may rise further than it may fall."""
+    return Terms(_larger_error(value, rows, down, up))
+
+
+def _larger_error(value: Tensor, rows: Minibatch, down: float | None, up: float | None) -> Tensor:
     error = (value - rows["return"]).square()
-    if clip is not None:
-        held = rows["value"] + (value - rows["value"]).clamp(-clip, clip)
-        error = torch.maximum(error, (held - rows["return"]).square())
-    return Terms(error)
+    if down is None and up is None:
+        return error
+    held = rows["value"] + (value - rows["value"]).clamp(None if down is None else -down, up)
+    return torch.maximum(error, (held - rows["return"]).square())
 
 
 def expectile_error(value: Tensor, rows: Minibatch, *, expectile: float = 0.7) -> Terms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -181,6 +182,7 @@ class SpeakingPolicy(Policy):
     """A policy whose move is a message: many decisions, a token each."""
 
     needs_past: ClassVar[bool] = True
+    context: int = sys.maxsize  # most tokens of a prompt and its message together
 
     @abstractmethod
     def encode(self, text: str, *, prompt: bool, after: int | None = None) -> list[int]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pilotage.rollouts import modes as modes
     from pilotage.rollouts import once as once
     from pilotage.rollouts import pairs as pairs
+    from pilotage.rollouts import pool as pool
     from pilotage.rollouts import replicas as replicas
     from pilotage.rollouts import rounds as rounds
     from pilotage.rollouts import stored as stored

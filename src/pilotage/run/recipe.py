@@ -18,7 +18,8 @@ from pilotage.learn.terms import Objective, Target, Term
 SCHEMA = 1
 FLOAT = "$float"
 MISSING = object()
-ADDED = frozenset({"where", "by"})  # fields younger than recorded runs: while empty they leave digests as they were
+# fields younger than recorded runs: with these values they leave digests as they were
+ADDED = {"where": "", "by": "", "after": 0}
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -174,7 +175,7 @@ class Recipe:
         learnt = {
             path: value
             for path, value in self.leaves().items()
-            if not aside & set(path.split(".")) and not (value == "" and path.rpartition(".")[2] in ADDED)
+            if not aside & set(path.split(".")) and ADDED.get(path.rpartition(".")[2], MISSING) != value
         }
         return hashlib.sha256(json.dumps(learnt, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

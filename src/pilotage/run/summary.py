@@ -25,13 +25,15 @@ class Counters:
     decode_steps: int = 0
 
     def add(self, batch: Batch, seconds: float) -> None:
-        """Counts one step; episodes marked `replayed` were counted when they were made."""
+        """Counts one step; episodes marked `replayed` were counted when they were made, those that go on in the next
+        step are when they end."""
         self.seconds += seconds
         if "replayed" in batch:
             batch = batch.select(~batch["replayed"])
-        self.decisions += int(batch.sampled.sum())
-        self.episodes += len(batch)
-        self.verdicts += len(batch)
+        self.decisions += int(batch.fresh.sum())
+        ended = int((batch["stop"] != Stop.WINDOW).sum())
+        self.episodes += ended
+        self.verdicts += ended
 
     def spoke(self, tokens: int, decode_steps: int) -> None:
         """Counts what a step generated."""
@@ -59,7 +61,7 @@ class Counters:
 def summarise(batch: Batch) -> dict[str, float]:
     """Mean reward, lengths, stop reasons, invalid share and share of groups without a signal."""
     valid = batch.valid
-    lengths = batch.total(batch.sampled.float())
+    lengths = batch.total(batch.fresh.float())
     found = {
         "train/episodes": float(len(batch)),
         "train/invalid": 1 - _mean(valid),
@@ -77,7 +79,8 @@ def summarise(batch: Batch) -> dict[str, float]:
         found["train/reward"] = _mean(batch.returns[valid])
     if "success" in batch:
         found["train/success"] = _mean(batch["success"][valid])
-    if int(batch["group"].max()) + 1 < len(batch):
+    goes_on = bool((batch["stop"] == Stop.WINDOW).any())  # then returns of its group are not known yet
+    if int(batch["group"].max()) + 1 < len(batch) and not goes_on:
         found["train/no_signal"] = _mean(without_signal(batch))
     return found
 

@@ -1,0 +1,180 @@
+"""Responses that the policy writes in windows: those that a window cuts go on in the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from pilotage.data.batch import Batch, Stop
+from pilotage.data.piece import UsageError
+from pilotage.data.rng import Streams
+from pilotage.data.tasks import Task
+from pilotage.policies.base import Policy, SpeakingPolicy
+from pilotage.rollouts.base import NextTask
+from pilotage.rollouts.messages import Messages, Said, Transcript, draws, extend, opened, recorded, speaking
+from pilotage.worlds.base import World
+
+SHARE = 3  # windows in the longest response, where no window is named: 8,192 of 24,576 tokens in T-PPO
+
+
+@dataclass
+class Response:
+    """One response of the pool. number: unlike any other's of the run. group: that of its prompt. windows: in which it
+    has been written so far. prompt: tokens before it."""
+
+    script: Transcript
+    number: int
+    group: int
+    prompt: int
+    windows: int = 0
+
+    @property
+    def written(self) -> int:
+        """Its tokens so far."""
+        return len(self.script) - self.prompt
+
+    def tree(self) -> dict[str, Any]:
+        """Itself as a state tree."""
+        logp = torch.cat(self.script.logp)[self.prompt :]
+        numbers = {"number": self.number, "group": self.group, "prompt": self.prompt, "windows": self.windows}
+        return {"task": asdict(self.script.task), "tokens": self.script.context, "logp": logp, **numbers}
+
+    @staticmethod
+    def of(tree: Mapping[str, Any]) -> Response:
+        """What `tree` gave."""
+        tokens, prompt, numbers = tree["tokens"], tree["prompt"], ("number", "group", "prompt", "windows")
+        script = Transcript(Task(**tree["task"]), tokens[:prompt])
+        if len(tokens) > prompt:
+            script.say(tokens[prompt:].clone(), tree["logp"].clone(), 0)
+        return Response(script, **{name: int(tree[name]) for name in numbers})
+
+
+class Pool(Messages):
+    """`prompts` x `samples` responses a step, always as many: first those that the last window cut, then new ones. Each
+    goes on from its own tokens, with the policy as it is now, for at most `window` tokens.
+
+    window: by default a third of the longest response. A response ends at an end token, at the longest length or at the
+    end of the context, and is then judged as it stands; the world sees nothing of it before. One that a window cut is
+    in the record with stop WINDOW and no reward.
+
+    Columns besides the usual: `current` [D], written in this step (of a response that has ended, tokens of earlier
+    windows are `sampled` too, with the log-probs that they had). Per episode: `response`, its number; `so_far`, its
+    tokens; `episode_return` and `episode_length`, NaN where it goes on. Samples of one prompt may end at different
+    steps: statistics of a group are not to be had from one batch. Raises UsageError for a world that answers back.
+    """
+
+    def __init__(self, *, window: int | None = None, temperature: float = 1.0) -> None:
+        super().__init__(temperature=temperature, max_turns=1)
+        if window is not None and window < 1:
+            raise UsageError(f"a window has at least one token, not {window}")
+        self.window = window
+        self.line: list[Response] = []  # cut responses, then those that have not begun
+        self.begun = 0  # prompts
+        self.told: dict[str, float] = {}
+
+    def __call__(
+        self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
+    ) -> Batch:
+        policy, size, most = speaking(policy), prompts * samples, world.action.max_tokens
+        window = min(most, self.window or -(-most // SHARE))
+        aligned = not self.line
+        self._fill(policy, world, next_task, size, samples)
+        pool, self.line = self.line[:size], self.line[size:]
+        before = [response.written for response in pool]
+        limits = [max(1, _room(response, policy, window, most)) for response in pool]
+        said = extend(
+            policy,
+            [response.script for response in pool],
+            draws(streams, "rollout", step, 0, size, window),
+            turn=0,
+            temperature=self.temperature,
+            repeats=samples if aligned else 1,
+            limits=None if min(limits) == window else limits,
+        )
+        for response in pool:
+            response.windows += 1
+        ended = [
+            closed or _room(response, policy, window, most) == 0
+            for response, closed in zip(pool, said.closed, strict=True)
+        ]
+        self._judge(policy, world, pool, ended, said)
+        self.line = [response for response, over in zip(pool, ended, strict=True) if not over] + self.line
+        self._tell(pool, before, ended)
+        return _record(pool, before, ended)
+
+    def _fill(self, policy: SpeakingPolicy, world: World, next_task: NextTask, size: int, samples: int) -> None:
+        """New responses at the end of the line, whole groups, until it has `size`."""
+        groups = max(0, -(-(size - len(self.line)) // samples))
+        tasks = [next_task() for _ in range(groups)]
+        scripts = opened(policy, world, [task for task in tasks for _ in range(samples)]) if tasks else []
+        for i, script in enumerate(scripts):
+            group = self.begun + i // samples
+            self.line.append(Response(script, self.begun * samples + i, group, len(script)))
+        self.begun += groups
+
+    def _judge(
+        self, policy: SpeakingPolicy, world: World, pool: Sequence[Response], ended: Sequence[bool], said: Said
+    ) -> None:
+        """Gives the world the responses that ended, whole."""
+        rows = [row for row, over in enumerate(ended) if over]
+        if not rows:
+            return
+        scripts = [response.script for response in pool]
+        world.reset([scripts[row].task for row in rows], rows)
+        texts = [policy.decode(scripts[row].context[pool[row].prompt :]) for row in rows]
+        whole = Said(texts, [said.closed[row] for row in rows], [pool[row].written > 0 for row in rows])
+        if self.answered(policy, world, scripts, rows, whole, 0):
+            raise UsageError(f"{type(world).__name__} answers back; responses in windows are for worlds of one answer")
+
+    def _tell(self, pool: Sequence[Response], before: Sequence[int], ended: Sequence[bool]) -> None:
+        size, over = len(pool), sum(ended)
+        windows = sum(response.windows for response, end in zip(pool, ended, strict=True) if end)
+        self.told = {
+            "pool/size": float(size),
+            "pool/continued": sum(count > 0 for count in before) / size,
+            "pool/unfinished": 1 - over / size,
+            "pool/waiting": float(len(self.line) - (size - over)),
+            "pool/reread": float(sum(before)),
+            **({"pool/windows": windows / over} if over else {}),
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """Of the last step: `pool/size`; shares of it that went on from an earlier window (`continued`) and that will
+        go on in the next (`unfinished`); responses that wait to begin; tokens of earlier windows that were read again
+        (`reread`); windows of those that ended, in the mean."""
+        return self.told
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"line": [response.tree() for response in self.line], "begun": self.begun}
+
+    def load_state_dict(self, state: Mapping[str, Any], world: World) -> None:
+        self.line, self.begun = [Response.of(tree) for tree in state["line"]], int(state["begun"])
+
+
+def _room(response: Response, policy: SpeakingPolicy, window: int, most: int) -> int:
+    """Tokens that a response may have in the next window."""
+    return min(window, most - response.written, policy.context - len(response.script))
+
+
+def _record(pool: Sequence[Response], before: Sequence[int], ended: Sequence[bool]) -> Batch:
+    order: dict[int, int] = {}
+    groups = [order.setdefault(response.group, len(order)) for response in pool]
+    for response, over in zip(pool, ended, strict=True):
+        response.script.stop = response.script.stop if over else Stop.WINDOW
+    batch = recorded([response.script for response in pool], groups=groups)
+    so_far = torch.tensor([response.written for response in pool])
+    old = torch.tensor([response.prompt for response in pool]) + torch.tensor(list(before))
+    current = torch.arange(batch.decisions) - batch.spread(batch.offsets[:-1]) >= batch.spread(old)
+    whole = torch.tensor(list(ended))
+    unknown = torch.tensor(float("nan"))
+    return batch.with_columns(current=current, sampled=batch.sampled & (current | batch.spread(whole))).with_episode(
+        terminated=whole,
+        truncated=~whole,
+        response=torch.tensor([response.number for response in pool]),
+        so_far=so_far,
+        episode_return=torch.where(whole, batch.returns, unknown),
+        episode_length=torch.where(whole, so_far.float(), unknown),
+    )
