@@ -147,6 +147,33 @@ def test_the_criterion_of_rpo(experiment, dpo, rpo, accuracy, wide, said):
 
 
 @pytest.mark.parametrize(
+    ("share", "accuracy", "cost", "wide", "said"),
+    [
+        (0.60, 0.90, 30.0, 0.01, "reproduced"),
+        (0.05, 0.90, 30.0, 0.01, "not reproduced"),  # not the share of the paper
+        (0.60, 0.80, 30.0, 0.01, "not reproduced"),  # worse by more than a reader would overlook
+        (0.60, 0.90, 45.0, 0.01, "not reproduced"),  # no cheaper
+        (0.60, 0.90, 30.0, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_a2fm(experiment, share, accuracy, cost, wide, said):
+    made = experiment("a2fm").EXPERIMENT
+    runs = {}
+    for label in made.arms(True):
+        ours = label == "a2fm"
+        named = {"mode/2 terms/instant": share if ours else 0.0, "cost/per_right": cost if ours else 40.0,
+                 "mode/4 terms/instant": 0.0, "router/entropy": 0.1}  # fmt: skip
+        side = measured(label, named, named, **{"eval/accuracy": 0.9})
+        for run, luck in zip(side, SPREAD if ours else SPREAD[::-1], strict=True):
+            for record in run.records:
+                record["eval/accuracy"] = (accuracy if ours else 0.9) + wide * luck
+            run.records.insert(1, {"step": 9, "kind": "train", "count/generated": 100 if ours else 200})
+        runs[label] = side
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    assert made.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
     ("ours", "ddpo", "reinforce", "wide", "said"),
     [
         (0.9, 0.5, 0.4, 0.01, "reproduced"),
