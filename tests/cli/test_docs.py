@@ -174,7 +174,7 @@ def look_up(code: str) -> None:
 
 
 # between them they have every path that documents name
-USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo", "a2fm", "t-ppo")
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo", "a2fm", "t-ppo", "rep-exp", "exit")
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
