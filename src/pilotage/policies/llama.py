@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pilotage.policies.packing import Packing, Rectangle
+from pilotage.policies.packing import Packing, Rectangle, shared
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 ROTATIONS = ("default", "linear", "llama3")
@@ -260,16 +260,23 @@ class LlamaEngine:
             column = torch.arange(columns)
             between = (column >= lengths.unsqueeze(-1)) & (column < self.used)
             self.mask = torch.zeros(n, columns).masked_fill_(between, -torch.inf)
-        x = functional.embedding(prompts, weights.embedding)
+        alike = shared(prompts, lengths)  # beginnings that are the same are read once
+        x = functional.embedding(prompts.flatten() if alike is None else alike[0].tokens, weights.embedding)
         turns = weights.turns[: self.used].unsqueeze(-2)
         for layer, keys, values in zip(weights.layers, self.keys, self.values, strict=True):
             mixed = layer.qkv(scaled(x, weights.eps))
+            if alike is None:
+                mixed = mixed.view(n, self.used, -1)
+            else:
+                mixed = functional.embedding(alike[0].rectangles[0].index, mixed)
             query, key, value = rotated_heads(mixed, layer, weights, turns)
             keys[..., : self.used] = key.permute(0, 2, 3, 1)
             values[:, :, : self.used] = value.transpose(1, 2)
-            flat = layer.output(causal(query, key, value).flatten(0, 1), onto=x.flatten(0, 1))
-            x = network(flat, layer, weights.eps).view(x.shape)
-        return self._head(x[torch.arange(n), lengths - 1])
+            attended = causal(query, key, value).flatten(0, 1)
+            if alike is not None:
+                attended = attended.index_select(0, alike[1])
+            x = network(layer.output(attended, onto=x), layer, weights.eps)
+        return self._head(x[torch.arange(n) * self.used + lengths - 1 if alike is None else alike[0].keep])
 
     def select(self, rows: Tensor) -> None:
         keys, values = self.keys, self.values
