@@ -105,7 +105,7 @@ def run(row: Row, repeats: int, clock: Clock) -> dict[str, Any]:
             for worker, list_of_its in zip(workers, measured, strict=False):
                 list_of_its.append(worker.repeat())
             found = " against ".join(f"{measure.rates(m)[-1]:.4g}" for m in measured if m)
-            clock.say(row, f"repeat {number + 1} of {repeats}: {found} {row.amount} a second")
+            clock.say(row, f"repeat {number + 1} of {repeats}: {found} {row.amount} per {row.per}")
     finally:
         for worker in workers:
             worker.close()
@@ -118,7 +118,7 @@ def run(row: Row, repeats: int, clock: Clock) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": row.name,
         "line": row.line,
-        "unit": "seconds" if row.kind == "seconds" else f"{row.amount} per second",
+        "unit": "seconds" if row.kind == "seconds" else f"{row.amount} per {row.per}",
         "kind": row.kind,
         "target": row.target,
         **verdict(row, measured),
