@@ -3,7 +3,8 @@
 Short sums with their totals written again and again: lengths from 6 to 64 tokens, 17 in the mean, so that a step of PPO
 takes about 60 decode steps. The control has no such detours. PPO is `t-ppo` in one window, which is `ppo` with a
 Monte-Carlo critic to the bit; its optimiser steps are twice as many a step, so that each has about as many tokens.
-Tried on seed 100 only: windows of 12 and 16, rates of the actor of 1e-4 and 3e-4 and of the critic of 2.5e-4 and 1e-3.
+Tried on seed 100 only: windows of 12 and 16, rates of the actor of 1e-4 and 3e-4 (at which responses of both sides
+grow until none is right), of the critic of 2.5e-4 and 1e-3, and a harder start of 0.2, from which T-PPO does the same.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from pilotage.run.statistics import Interval, mean_interval, paired_difference
 STEPS = "count/decode_steps"
 SAVING, LEVEL = 1.5, 1.25  # times fewer decode steps; what still counts as no gain
 MARGIN = 5 * POINT  # what still counts as an equal score
-RATES = {"terms.policy.optimiser.learning_rate": 3e-4, "terms.value.optimiser.learning_rate": 1e-3}
+RATES = {"terms.policy.optimiser.learning_rate": 1e-4, "terms.value.optimiser.learning_rate": 1e-3}
 SIZES = {"prompts_per_step": 16, "samples_per_prompt": 8, "evaluation.tasks": 500}
 LONG = {"world.detours": 0.7, "world.answer_tokens": 64, "start.steps": 1000}
 WHOLE = {"rollout.window": 4096, "terms.policy.minibatches": 8, "terms.value.minibatches": 8, "terms.policy.after": 12}
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "ppo": {**LONG, **WHOLE, "steps": 100, "evaluation.every": 20},
-    "t-ppo": {**LONG, "rollout.window": 16, "terms.policy.after": 20, "steps": 190, "evaluation.every": 19},
+    "t-ppo": {**LONG, "rollout.window": 16, "terms.policy.after": 20, "steps": 170, "evaluation.every": 17},
     "t-ppo-bootstrap": {
-        **LONG, "rollout.window": 16, "terms.policy.after": 20, "steps": 190, "evaluation.every": 38,
+        **LONG, "rollout.window": 16, "terms.policy.after": 20, "steps": 170, "evaluation.every": 34,
         "credit.value.bootstrap": "critic",
     },
     "ppo-level": {**WHOLE, "steps": 60, "evaluation.every": 20},
@@ -97,7 +98,7 @@ EXPERIMENT = Experiment(
     name="t-ppo",
     claim="T-PPO reaches PPO's score with up to 2.5 times less (AIME 2024, 32B: 60 % less wall-clock time).",
     criterion=(
-        "4 paired seeds; chain_sum with detours (lengths of 6 to 64 tokens), windows of 16, against the same learner "
+        "3 paired seeds; chain_sum with detours (lengths of 6 to 64 tokens), windows of 16, against the same learner "
         "on whole responses; held-out sampled accuracy on 500 items. Reproduced if PPO needs at least 1.5 times as "
         "many decode steps for a generated token (the interval over seeds lies at or above 1.5), T-PPO, having used at "
         "most two thirds of PPO's decode steps, is less than 5 points below PPO's end (the interval over seeds lies "
@@ -109,7 +110,7 @@ EXPERIMENT = Experiment(
     arms=arms,
     pairs=(HEAVY, ("t-ppo-bootstrap", "ppo"), CONTROL),
     judge=judge,
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2),
 )
 
 if __name__ == "__main__":
