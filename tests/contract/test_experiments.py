@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from helpers import episodes
+from pilotage.data import dataset
 from pilotage.run import verdict
 from pilotage.run.results import RunResult
 
@@ -142,6 +143,33 @@ def test_the_criterion_of_rpo(experiment, dpo, rpo, accuracy, wide, said):
         for run, luck in zip(side, SPREAD if arm == "dpo" else SPREAD[::-1], strict=True):
             run.records[1]["eval/accuracy"] = (0.25 if arm == "dpo" else accuracy) + wide * luck
             runs.setdefault(arm, []).append(run)
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    assert made.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("share", "accuracy", "cost", "wide", "said"),
+    [
+        (0.60, 0.90, 30.0, 0.01, "reproduced"),
+        (0.05, 0.90, 30.0, 0.01, "not reproduced"),  # not the share of the paper
+        (0.60, 0.80, 30.0, 0.01, "not reproduced"),  # worse by more than a reader would overlook
+        (0.60, 0.90, 45.0, 0.01, "not reproduced"),  # no cheaper
+        (0.60, 0.90, 30.0, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_a2fm(experiment, share, accuracy, cost, wide, said):
+    made = experiment("a2fm").EXPERIMENT
+    runs = {}
+    for label in made.arms(True):
+        ours = label == "a2fm"
+        named = {"mode/2 terms/instant": share if ours else 0.0, "cost/per_right": cost if ours else 40.0,
+                 "mode/4 terms/instant": 0.0, "router/entropy": 0.1}  # fmt: skip
+        side = measured(label, named, named, **{"eval/accuracy": 0.9})
+        for run, luck in zip(side, SPREAD if ours else SPREAD[::-1], strict=True):
+            for record in run.records:
+                record["eval/accuracy"] = (accuracy if ours else 0.9) + wide * luck
+            run.records.insert(1, {"step": 9, "kind": "train", "count/generated": 100 if ours else 200})
+        runs[label] = side
     found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
     assert made.judge(runs, found).word == said
 
@@ -378,7 +406,7 @@ def test_the_criterion_of_rti_dp(experiment, monkeypatch, full, noise, wide, fas
 
 def test_arms_of_rti_dp_share_their_training(experiment, monkeypatch):
     module = experiment("rti_dp")
-    monkeypatch.setattr(module.dataset, "names", list)
+    monkeypatch.setattr(dataset, "names", list)
     arms = module.arms(False)
     assert {recipe.steps for recipe in arms.values()} == {0}
     starts = {label: recipe.start.digest() for label, recipe in arms.items()}

@@ -334,7 +334,7 @@ def test_sizes_that_do_not_fit_are_refused_before_anything_is_made(tmp_path):
 
 def test_routing_says_what_is_chosen_and_what_it_is_worth(parts):
     world = Sums(terms=[2, 3], time_limit=None)
-    found = Routing(tasks=40)(parts.policy, world, parts.recipe, 0, Streams(0))
+    found = Routing(tasks=40, samples=2)(parts.policy, world, parts.recipe, 0, Streams(0))
     assert found["router/entropy"] == pytest.approx(1.0986, abs=1e-3)  # ln 3: all tags are as likely
     assert found["router/none"] == pytest.approx(0.0, abs=1e-6)
     for level in ("2 terms", "3 terms"):

@@ -19,33 +19,35 @@ from pilotage.worlds.modes import ModeWorld
 
 
 class Routing:
-    """Of each of the first `tasks` held-out tasks, one answer in the mode that the policy chooses and one in each mode
-    that it is forced into, at the evaluation's temperature.
+    """Of each of the first `tasks` held-out tasks, `samples` answers in the mode that the policy chooses and as many in
+    each mode that it is forced into, at the evaluation's temperature.
 
     `mode/NAME` and `mode/CATEGORY/NAME`: the mean probability that the policy begins like the mode (exact, not
     counted). `router/entropy`: of the choice, in nats, averaged over tasks; `router/none`: the probability of no mode.
     `cost/mean` and `cost/per_right` (all cost over all right answers) of chosen modes; `mode/formed`; `forced/NAME` and
-    `forced/CATEGORY/NAME`: accuracy in each mode. Raises UsageError for fewer than one task and a world without modes.
+    `forced/CATEGORY/NAME`: accuracy in each mode. Raises UsageError for fewer than one task
+    or answer, and a world without modes.
     """
 
-    def __init__(self, *, tasks: int = 200) -> None:
-        if tasks < 1:
-            raise UsageError(f"at least one task, not {tasks}")
-        self.count = tasks
+    def __init__(self, *, tasks: int = 200, samples: int = 1) -> None:
+        if tasks < 1 or samples < 1:
+            raise UsageError(f"at least one answer to one task, not {samples} to {tasks}")
+        self.count, self.samples = tasks, samples
         self.tasks: list[Task] = []
 
     def __call__(self, policy: Policy, world: World, recipe: Recipe, step: int, streams: Streams) -> dict[str, float]:
         modes, speaker = of_modes(world), speaking(policy)
         self.tasks = self.tasks or distinct(world, self.count)
         names = list(modes.modes)
-        plan = Modes(forced=1, temperature=recipe.evaluation.temperature)
-        batch = plan.in_modes(policy, world, self.tasks, len(names) + 1, streams, "routing", step)
+        plan = Modes(forced=self.samples, temperature=recipe.evaluation.temperature)
+        size = self.samples * (len(names) + 1)
+        batch = plan.in_modes(policy, world, self.tasks, size, streams, "routing", step)
         found = use(batch, modes)
         chances = router(speaker, modes, self.tasks)
         levels = {task.category for task in self.tasks}
         for level in sorted(levels):
             here = torch.tensor([task.category == level for task in self.tasks])
-            inside = batch["forced"] & here.repeat_interleave(len(names) + 1) & batch.valid
+            inside = batch["forced"] & here.repeat_interleave(size) & batch.valid
             for i, name in enumerate(names):
                 found[f"mode/{level}/{name}"] = float(chances[here, i].mean())
                 found[f"forced/{level}/{name}"] = float(batch.returns[inside & (batch["mode"] == i)].mean())
