@@ -276,7 +276,7 @@ def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, sa
     assert word(experiment("trajectory_weighting"), centres, wide, "eval/return") == said
 
 
-def spent(label, start, end, steps, tokens=1000.0, wide=0.01):
+def decoding(label, start, end, steps, tokens=1000.0, wide=0.01):
     """Runs that rose from `start` to `end` on a line, with so many decode steps for so many tokens."""
     found = []
     for seed, luck in enumerate(SPREAD[:4]):
@@ -304,11 +304,11 @@ def spent(label, start, end, steps, tokens=1000.0, wide=0.01):
 def test_the_criterion_of_t_ppo(experiment, end, steps, level, wide, said):
     module = experiment("t_ppo")
     runs = {
-        "ppo": spent("ppo", 0.3, 0.6, 400),
-        "t-ppo": spent("t-ppo", 0.3, end, steps, wide=wide)[::-1],
-        "t-ppo-bootstrap": spent("t-ppo-bootstrap", 0.3, 0.1, steps),
-        "ppo-level": spent("ppo-level", 0.3, 0.6, 100),
-        "t-ppo-level": spent("t-ppo-level", 0.3, 0.6, level),
+        "ppo": decoding("ppo", 0.3, 0.6, 400),
+        "t-ppo": decoding("t-ppo", 0.3, end, steps, wide=wide)[::-1],
+        "t-ppo-bootstrap": decoding("t-ppo-bootstrap", 0.3, 0.1, steps),
+        "ppo-level": decoding("ppo-level", 0.3, 0.6, 100),
+        "t-ppo-level": decoding("t-ppo-level", 0.3, 0.6, level),
     }
     judged = module.EXPERIMENT.judge(runs, {})
     assert judged.word == said
@@ -318,9 +318,9 @@ def test_the_criterion_of_t_ppo(experiment, end, steps, level, wide, said):
 def test_t_ppo_is_held_to_two_thirds_of_the_decode_steps(experiment):
     module = experiment("t_ppo")
     # at 400 of its 800 steps, two thirds of PPO's 600, it is half way up
-    found = module.cheaply(spent("t-ppo", 0.2, 0.6, 800, wide=0.0), spent("ppo", 0.2, 0.6, 600, wide=0.0))
+    found = module.cheaply(decoding("t-ppo", 0.2, 0.6, 800, wide=0.0), decoding("ppo", 0.2, 0.6, 600, wide=0.0))
     assert found.estimate == pytest.approx(-0.2)
-    assert module.saving(spent("a", 0, 1, 50, 100), spent("b", 0, 1, 90, 60)).estimate == pytest.approx(3.0)
+    assert module.saving(decoding("a", 0, 1, 50, 100), decoding("b", 0, 1, 90, 60)).estimate == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])
