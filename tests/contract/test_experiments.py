@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from helpers import episodes
+from pilotage import datasets
 from pilotage.data import dataset
 from pilotage.run import verdict
 from pilotage.run.results import RunResult
@@ -395,3 +396,23 @@ def test_the_criterion_of_smollm2(experiment, before, after, said):
     assert judged.word == said, judged.because
     assert "40 tokens generated and 20 trained a second" in judged.because
     assert "most memory 3.0 GiB" in judged.because
+
+
+ON_LOGS = [
+    "a2pr", "beso", "rti_dp", "trajectory_weighting",
+    *(f"{m}_halfcheetah{s}" for m in ("td3_bc", "iql") for s in ("", "_half", "_good", "_expert")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_LOGS)
+def test_quick_versions_have_small_logs_of_their_own(name, experiment, monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "make", lambda world, quality, decisions, **more: asked.append((decisions, more)))
+    monkeypatch.setattr(dataset, "names", list)
+    made = experiment(name).EXPERIMENT
+    for quick in (False, True):
+        asked.clear()
+        made.prepare(quick)
+        assert {more["out"] for _, more in asked} == {recipe.get("store.data") for recipe in made.arms(quick).values()}
+        assert all(("-quick-v" in more["out"]) == quick for _, more in asked)
+    assert all(decisions <= 2000 and more.get("expert_steps", 0) <= 10 for decisions, more in asked)
