@@ -425,3 +425,58 @@ def test_the_criterion_of_smollm2(experiment, before, after, said):
     assert judged.word == said, judged.because
     assert "40 tokens generated and 20 trained a second" in judged.because
     assert "most memory 3.0 GiB" in judged.because
+
+
+def spent(arm, start, end, tokens, **measures):
+    """Runs that generate so many tokens to their end, with measures that go from one value to another."""
+    found = []
+    for seed, luck in enumerate(SPREAD):
+        records = [
+            {"step": step, "kind": "eval", "eval/accuracy": start["eval/accuracy"], **start, "count/generated": used}
+            for step, used in ((0, 0.0), (9, tokens))
+        ]
+        records[1] |= {name: value + measures.get("wide", 0.01) * luck for name, value in end.items()}
+        trained = {"step": 9, "kind": "train", "count/generated": tokens}
+        found.append(RunResult(Path(), arm, seed, "eval/accuracy", [*records, trained], {}, {}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mrt", "accuracy", "wide", "said"),
+    [
+        (0.20, 0.80, 0.01, "reproduced"),
+        (0.20, 0.60, 0.01, "not reproduced"),  # a smaller regret, and worse answers
+        (0.40, 0.80, 0.01, "not reproduced"),
+        (0.27, 0.80, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mrt(experiment, mrt, accuracy, wide, said):
+    made = experiment("mrt").EXPERIMENT
+    start = {"eval/accuracy": 0.3, "regret/area": 0.8, "regret/tokens_to_solve": 30.0}
+    runs = {}
+    for arm in ("grpo", "grpo-length", "mrt", "mrt-term"):
+        ours = arm == "mrt"
+        end = {"eval/accuracy": accuracy if ours else 0.75, "regret/area": mrt if ours else 0.3}
+        side = spent(arm, start, end | {"regret/tokens_to_solve": 12.0}, 100.0, wide=wide)
+        runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
+    assert made.judge(runs, {}).word == said
+
+
+@pytest.mark.parametrize(
+    ("uniform", "base", "wide", "said"),
+    [
+        (0.70, 0.70, 0.01, "reproduced"),
+        (0.60, 0.70, 0.01, "not reproduced"),  # no better over budgets
+        (0.70, 0.60, 0.01, "not reproduced"),  # worse at the full one
+        (0.67, 0.70, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_anytime_reasoner(experiment, uniform, base, wide, said):
+    made = experiment("anytime_reasoner").EXPERIMENT
+    names = ("budgets/anytime", *(f"budgets/accuracy_{budget}" for budget in (4, 8, 16, 32)))
+    start = {"eval/accuracy": 0.3, **dict.fromkeys(names, 0.3)}
+    runs = {}
+    for arm, value in (("grpo", 0.65), ("uniform", uniform), ("base", base)):
+        side = spent(arm, start, dict.fromkeys(names, value), 100.0, wide=wide)
+        runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
+    assert made.judge(runs, {}).word == said
