@@ -380,6 +380,36 @@ def test_the_criterion_of_rep_exp(experiment, novel, last, bonus, wide, said):
     assert "pass@64 moved by -10.0 points" in judged.because
 
 
+@pytest.mark.parametrize(
+    ("after", "gain", "half", "wide", "said"),
+    [
+        (0.60, 0.20, 0.45, 1.0, "reproduced"),
+        (0.45, 0.20, 0.45, 1.0, "not reproduced"),  # it ends below GRPO
+        (0.60, 0.05, 0.45, 1.0, "not reproduced"),  # its first answers were as much better
+        (0.60, 0.20, 0.10, 1.0, "not reproduced"),  # not with the tokens that GRPO had
+        (0.53, 0.20, 0.50, 20.0, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_exit(experiment, after, gain, half, wide, said):
+    module = experiment("exit")
+    made, accuracy = module.EXPERIMENT, {"eval/accuracy": 0.4}
+    ks = {f"improving/accuracy@{k}": 0.5 for k in module.KS}
+    runs = {arm: measured(arm, {**ks}, {**ks, "improving/gain": 0.1}, **accuracy) for arm in module.RUNGS}
+    for side, tokens in (("exit", 1000), ("grpo", 500)):  # GRPO generates half as much
+        for run in runs[side]:
+            run.records.insert(1, {"step": 9, "kind": "train", "count/generated": tokens})
+    for run, luck in zip(runs["exit"], SPREAD[::-1], strict=True):
+        start, _, end = run.records
+        end |= {module.LAST: after + 0.01 * wide * luck, "improving/gain": gain + 0.01 * luck}
+        start[module.LAST] = half
+        middle = {"step": 5, "kind": "eval", **accuracy, module.LAST: (after if half > 0.2 else half) + 0.01 * luck}
+        run.records[1:1] = [{"step": 5, "kind": "train", "count/generated": 500}, middle]
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    judged = made.judge(runs, found)
+    assert judged.word == said
+    assert "exit-curriculum 50, 50" in judged.because
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_arms_are_recipes_that_can_be_written_down(experiment, name):
     made = experiment(name).EXPERIMENT
@@ -463,3 +493,58 @@ def test_the_criterion_of_smollm2(experiment, before, after, said):
     assert judged.word == said, judged.because
     assert "40 tokens generated and 20 trained a second" in judged.because
     assert "most memory 3.0 GiB" in judged.because
+
+
+def spent(arm, start, end, tokens, **measures):
+    """Runs that generate so many tokens to their end, with measures that go from one value to another."""
+    found = []
+    for seed, luck in enumerate(SPREAD):
+        records = [
+            {"step": step, "kind": "eval", "eval/accuracy": start["eval/accuracy"], **start, "count/generated": used}
+            for step, used in ((0, 0.0), (9, tokens))
+        ]
+        records[1] |= {name: value + measures.get("wide", 0.01) * luck for name, value in end.items()}
+        trained = {"step": 9, "kind": "train", "count/generated": tokens}
+        found.append(RunResult(Path(), arm, seed, "eval/accuracy", [*records, trained], {}, {}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mrt", "accuracy", "wide", "said"),
+    [
+        (0.20, 0.80, 0.01, "reproduced"),
+        (0.20, 0.60, 0.01, "not reproduced"),  # a smaller regret, and worse answers
+        (0.40, 0.80, 0.01, "not reproduced"),
+        (0.27, 0.80, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mrt(experiment, mrt, accuracy, wide, said):
+    made = experiment("mrt").EXPERIMENT
+    start = {"eval/accuracy": 0.3, "regret/area": 0.8, "regret/tokens_to_solve": 30.0}
+    runs = {}
+    for arm in ("grpo", "grpo-length", "mrt", "mrt-term"):
+        ours = arm == "mrt"
+        end = {"eval/accuracy": accuracy if ours else 0.75, "regret/area": mrt if ours else 0.3}
+        side = spent(arm, start, end | {"regret/tokens_to_solve": 12.0}, 100.0, wide=wide)
+        runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
+    assert made.judge(runs, {}).word == said
+
+
+@pytest.mark.parametrize(
+    ("uniform", "base", "wide", "said"),
+    [
+        (0.70, 0.70, 0.01, "reproduced"),
+        (0.60, 0.70, 0.01, "not reproduced"),  # no better over budgets
+        (0.70, 0.60, 0.01, "not reproduced"),  # worse at the full one
+        (0.67, 0.70, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_anytime_reasoner(experiment, uniform, base, wide, said):
+    made = experiment("anytime_reasoner").EXPERIMENT
+    names = ("budgets/anytime", *(f"budgets/accuracy_{budget}" for budget in (4, 8, 16, 32)))
+    start = {"eval/accuracy": 0.3, **dict.fromkeys(names, 0.3)}
+    runs = {}
+    for arm, value in (("grpo", 0.65), ("uniform", uniform), ("base", base)):
+        side = spent(arm, start, dict.fromkeys(names, value), 100.0, wide=wide)
+        runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
+    assert made.judge(runs, {}).word == said
