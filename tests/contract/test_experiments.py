@@ -17,7 +17,20 @@ from pilotage.run.results import RunResult
 
 ROOT = Path(__file__).parents[2]
 NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in p.read_text("utf-8")]
-CANDIDATES = {"nft", "lite-ppo", "mdpo", "mdpo-off", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
+CANDIDATES = {
+    "sec",
+    "mmr1",
+    "nft",
+    "lite-ppo",
+    "mdpo",
+    "mdpo-off",
+    "ppo of ours",
+    "a2pr",
+    "td3-bc-aw",
+    "iql-aw",
+    "beso",
+    "loop-4",
+}
 PEERS = [f"{method}_halfcheetah{log}" for method in ("td3_bc", "iql") for log in ("", "_half", "_good", "_expert")]
 AGAINST = ("ppo_halfcheetah", *PEERS)
 SPREAD = (-0.4, -0.2, 0.0, 0.2, 0.4)
@@ -275,6 +288,61 @@ def test_the_criterion_of_beso(experiment, gcbc, ddpm, wide, said):
 def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, said):
     centres = {"td3-bc-aw": 600, "iql-aw": 600, "td3-bc": td3_bc, "iql": iql, "iql-rw": 600, "iql-top": 500}
     assert word(experiment("trajectory_weighting"), centres, wide, "eval/return") == said
+
+
+def counted(runs, **more):
+    """The same runs with a training record that has what a criterion reads, and tokens at both evaluations."""
+    return [
+        dataclasses.replace(
+            run,
+            records=[
+                {**run.records[0], "count/generated": 0.0},
+                {"kind": "train", "step": 5, "count/generated": 900.0, **more},
+                {**run.records[1], "count/generated": 1000.0},
+            ],
+        )
+        for run in runs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("random", "harder", "wide", "said"),
+    [
+        (0.35, 0.10, 0.01, "reproduced"),
+        (0.40, 0.10, 0.01, "not reproduced"),  # no better on the same sizes
+        (0.35, 0.04, 0.01, "not reproduced"),  # nor on six terms
+        (0.38, 0.10, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_sec(experiment, random, harder, wide, said):
+    module = experiment("sec")
+    runs = {}
+    for label, centre in {"sec": 0.4, "random": random, "easy-to-hard": 0.3}.items():
+        side = counted(around(label, centre, wide))
+        for run, luck in zip(side, SPREAD, strict=True):
+            run.records[2]["category/6x1"] = (harder if label == "sec" else 0.04) + 0.001 * luck
+        runs[label] = side
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.EXPERIMENT.pairs}
+    assert module.EXPERIMENT.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("grpo", "equal", "wide", "said"),
+    [
+        (0.35, 0.2, 0.01, "reproduced"),
+        (0.40, 0.2, 0.01, "not reproduced"),
+        (0.35, 0.4, 0.01, "not reproduced"),  # as many groups of equal rewards
+        (0.38, 0.2, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mmr1(experiment, grpo, equal, wide, said):
+    module = experiment("mmr1")
+    runs = {label: counted(around(label, centre, wide), **{"train/no_signal": share})
+            for label, centre, share in (("mmr1", 0.4, equal), ("grpo", grpo, 0.4))}  # fmt: skip
+    found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in module.EXPERIMENT.pairs}
+    judged = module.EXPERIMENT.judge(runs, found)
+    assert judged.word == said
+    assert "scoring included" in judged.because
 
 
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])
