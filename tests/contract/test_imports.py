@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "data": set(),
     "worlds": {"data"},
     "policies": {"data"},
-    "samplers": {"data", "worlds"},
+    "samplers": {"data", "worlds", "credit"},
     "losses": {"data", "policies"},
     "credit": {"data", "policies", "losses"},
     "learn": {"data", "policies", "losses"},

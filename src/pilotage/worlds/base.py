@@ -106,3 +106,15 @@ class Scripted(Protocol):
 
     def scripted(self, observation: NDArray[Any]) -> NDArray[Any]:
         """[n, …] observations → [n, …] actions."""
+
+
+@runtime_checkable
+class Categorised(Protocol):
+    """A world whose tasks fall into categories: `categories`, easiest first where it knows; `beyond`, those that
+    evaluations may ask for and training never does."""
+
+    categories: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+    def task_of(self, category: str, index: int, split: Split) -> Task:
+        """Task number `index` of a category in a split, the same at every call; its `category` says which."""
