@@ -62,7 +62,7 @@ EXPERIMENT = Experiment(
         "Otherwise inconclusive. The policy as its own rewriter, with the share of its rewrites that keep the answer, "
         "the filter against GRPO, and long sums (6 or 7 terms) are stated and decide nothing."
     ),
-    arms=partial(variants.arms, ARMS),
+    arms=partial(variants.arms, ARMS, {"world.settings": variants.sizes(3, 7, 1)}),
     pairs=PAIRS,
     judge=judge,
     seeds=(0, 1, 2),

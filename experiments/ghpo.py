@@ -1,6 +1,8 @@
 """GHPO against GRPO, with groups without a signal left out, and with a constant half (Liu et al. 2025, 2507.10628).
 
-Sums of 3 to 7 terms that the start rarely gets right. Tried on seed 100 only, see `experiments.variants`.
+Sums of which, at 4 answers each, about 60 % of the groups fail at first, as is reported. Tried on seed 100 only: with 8
+answers to sums of 3 to 7 terms of one digit 10 % of the groups fail. Four runs of seed 0 that had begun with those were
+stopped for it, and are not used.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ ARMS = {
     "drop": ("grpo", {"credit.filter": "pilotage.credit.groups:drop_without_signal"}),
     "half": ("ghpo", {"rollout.ratios": (0.5,)}),
     "ghpo": ("ghpo", {}),
+}
+PROBLEMS = {
+    "world.settings": variants.sizes(4, 6, 2),
+    "prompts_per_step": 64,
+    "samples_per_prompt": 4,
 }
 PAIRS = (("ghpo", "grpo"), ("ghpo", "drop"), ("ghpo", "half"))
 
@@ -50,16 +57,16 @@ EXPERIMENT = Experiment(
         "half of the solution 42.2), since fewer groups are without a signal."
     ),
     criterion=(
-        "3 paired seeds, sums of 3 to 7 terms, 150 steps, one start that knows how hints are shown; held-out sampled "
-        "accuracy of the last policies without hints, and accuracy when the side that generated fewer tokens had "
-        "generated its last. Reproduced if GHPO is better than GRPO at equal steps (the interval of the difference "
+        "3 paired seeds, sums of 4 to 6 terms of one or two digits, 4 answers each, 150 steps, one start that knows "
+        "how hints are shown; held-out sampled accuracy of the last policies without hints, and accuracy when the side "
+        "that generated fewer tokens had generated its last. Reproduced if GHPO is better than GRPO at equal steps (the interval of the difference "
         "over seeds, and that over seeds and items, lies above 0) and at equal generated tokens (the interval over "
         "seeds lies above 0), and fewer of its episodes are without a signal. Else not reproduced if the interval at "
         "equal steps lies below +2 points, which excludes what is claimed (3 to 5), or that at equal tokens below 0, "
         "or no fewer episodes are without a signal. Otherwise inconclusive. Leaving groups without a signal out, a "
-        "constant half, and long sums (6 or 7 terms) are stated and decide nothing."
+        "constant half, and long sums (6 terms) are stated and decide nothing."
     ),
-    arms=partial(variants.arms, ARMS),
+    arms=partial(variants.arms, ARMS, PROBLEMS),
     pairs=PAIRS,
     judge=judge,
     seeds=(0, 1, 2),

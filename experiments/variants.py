@@ -1,7 +1,7 @@
-"""What the experiments with changed prompts share: sums of 3 to 7 terms, and a start that knows the prompts' forms.
+"""What the experiments with changed prompts share: a start that knows the prompts' forms, and what is compared.
 
-The start is trained on worked sums of 2 to 7 terms, most of which end wrong: it answers few of them rightly, as a model
-does on problems that are too hard for it, and more once a right beginning is shown.
+The start is trained on worked sums of 2 to 7 terms of one digit, most of which end wrong: of such sums it answers a
+quarter rightly, and fewer of those with two digits.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ POINT = 0.01
 Arms = Mapping[str, tuple[str, Mapping[str, Any]]]
 
 
-def arms(wanted: Arms, quick: bool) -> Mapping[str, Recipe]:
-    """Recipes by label, of a method and its settings each; judged on 300 held-out sums, without hints or rewrites."""
+def arms(wanted: Arms, problems: Mapping[str, Any], quick: bool) -> Mapping[str, Recipe]:
+    """Recipes by label, of a method and its settings each, all with these problems; judged on 300 held-out ones,
+    without hints or rewrites."""
     shared = {
-        "world.settings": _terms(3, 7),
+        **problems,
         "steps": 6 if quick else 150,
         "evaluation.every": 0 if quick else 50,
         "evaluation.tasks": 60 if quick else 300,
     }
     start = {
-        "start.world.settings": _terms(2, 7),
+        "start.world.settings": sizes(2, 7, 1),
         "start.world.wrong_share": 0.85,
         "start.steps": 30 if quick else 2000,
     }
@@ -46,8 +47,9 @@ def arms(wanted: Arms, quick: bool) -> Mapping[str, Recipe]:
     return found
 
 
-def _terms(fewest: int, most: int) -> dict[str, int]:
-    return {"min_terms": fewest, "max_terms": most, "min_digits": 1, "max_digits": 1}
+def sizes(fewest: int, most: int, digits: int) -> dict[str, int]:
+    """Settings of sums of so many terms, of up to so many digits each."""
+    return {"min_terms": fewest, "max_terms": most, "min_digits": 1, "max_digits": digits}
 
 
 def long_sums(result: RunResult) -> float:
