@@ -58,13 +58,14 @@ EXPERIMENT = Experiment(
     ),
     criterion=(
         "3 paired seeds, sums of 4 to 6 terms of one or two digits, 4 answers each, 150 steps, one start that knows "
-        "how hints are shown; held-out sampled accuracy of the last policies without hints, and accuracy when the side "
-        "that generated fewer tokens had generated its last. Reproduced if GHPO is better than GRPO at equal steps (the interval of the difference "
-        "over seeds, and that over seeds and items, lies above 0) and at equal generated tokens (the interval over "
-        "seeds lies above 0), and fewer of its episodes are without a signal. Else not reproduced if the interval at "
-        "equal steps lies below +2 points, which excludes what is claimed (3 to 5), or that at equal tokens below 0, "
-        "or no fewer episodes are without a signal. Otherwise inconclusive. Leaving groups without a signal out, a "
-        "constant half, and long sums (6 terms) are stated and decide nothing."
+        "how hints are shown; held-out sampled accuracy of the last policies without hints, and accuracy when the "
+        "side that generated fewer tokens had generated its last. Reproduced if GHPO is better than GRPO at equal "
+        "steps (the interval of the difference over seeds, and that over seeds and items, lies above 0) and at equal "
+        "generated tokens (the interval over seeds lies above 0), and fewer of its episodes are without a signal. "
+        "Else not reproduced if the interval at equal steps lies below +2 points, which excludes what is claimed (3 "
+        "to 5), or that at equal tokens below 0, or no fewer episodes are without a signal. Otherwise inconclusive. "
+        "Leaving groups without a signal out, a constant half, and long sums (6 terms) are stated and decide "
+        "nothing."
     ),
     arms=partial(variants.arms, ARMS, PROBLEMS),
     pairs=PAIRS,

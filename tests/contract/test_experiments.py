@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from helpers import episodes
+from pilotage import datasets
 from pilotage.data import dataset
 from pilotage.run import verdict
 from pilotage.run.results import RunResult
@@ -19,6 +20,8 @@ NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIM
 CANDIDATES = {
     "ghpo",
     "clpo-rule",
+    "sec",
+    "mmr1",
     "nft",
     "lite-ppo",
     "mdpo",
@@ -289,6 +292,61 @@ def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, sa
     assert word(experiment("trajectory_weighting"), centres, wide, "eval/return") == said
 
 
+def counted(runs, **more):
+    """The same runs with a training record that has what a criterion reads, and tokens at both evaluations."""
+    return [
+        dataclasses.replace(
+            run,
+            records=[
+                {**run.records[0], "count/generated": 0.0},
+                {"kind": "train", "step": 5, "count/generated": 900.0, **more},
+                {**run.records[1], "count/generated": 1000.0},
+            ],
+        )
+        for run in runs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("random", "harder", "wide", "said"),
+    [
+        (0.35, 0.10, 0.01, "reproduced"),
+        (0.40, 0.10, 0.01, "not reproduced"),  # no better on the same sizes
+        (0.35, 0.04, 0.01, "not reproduced"),  # nor on six terms
+        (0.38, 0.10, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_sec(experiment, random, harder, wide, said):
+    module = experiment("sec")
+    runs = {}
+    for label, centre in {"sec": 0.4, "random": random, "easy-to-hard": 0.3}.items():
+        side = counted(around(label, centre, wide))
+        for run, luck in zip(side, SPREAD, strict=True):
+            run.records[2]["category/6x1"] = (harder if label == "sec" else 0.04) + 0.001 * luck
+        runs[label] = side
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.EXPERIMENT.pairs}
+    assert module.EXPERIMENT.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("grpo", "equal", "wide", "said"),
+    [
+        (0.35, 0.2, 0.01, "reproduced"),
+        (0.40, 0.2, 0.01, "not reproduced"),
+        (0.35, 0.4, 0.01, "not reproduced"),  # as many groups of equal rewards
+        (0.38, 0.2, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mmr1(experiment, grpo, equal, wide, said):
+    module = experiment("mmr1")
+    runs = {label: counted(around(label, centre, wide), **{"train/no_signal": share})
+            for label, centre, share in (("mmr1", 0.4, equal), ("grpo", grpo, 0.4))}  # fmt: skip
+    found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in module.EXPERIMENT.pairs}
+    judged = module.EXPERIMENT.judge(runs, found)
+    assert judged.word == said
+    assert "scoring included" in judged.because
+
+
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])
 def test_the_criterion_of_cartpole(experiment, centre, wide, said):
     words = ("reproduced", "not reproduced", "inconclusive")
@@ -386,6 +444,36 @@ def test_long_sums_are_told_apart(experiment):
     assert module.variants.long_sums(run) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("after", "gain", "half", "wide", "said"),
+    [
+        (0.60, 0.20, 0.45, 1.0, "reproduced"),
+        (0.45, 0.20, 0.45, 1.0, "not reproduced"),  # it ends below GRPO
+        (0.60, 0.05, 0.45, 1.0, "not reproduced"),  # its first answers were as much better
+        (0.60, 0.20, 0.10, 1.0, "not reproduced"),  # not with the tokens that GRPO had
+        (0.53, 0.20, 0.50, 20.0, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_exit(experiment, after, gain, half, wide, said):
+    module = experiment("exit")
+    made, accuracy = module.EXPERIMENT, {"eval/accuracy": 0.4}
+    ks = {f"improving/accuracy@{k}": 0.5 for k in module.KS}
+    runs = {arm: measured(arm, {**ks}, {**ks, "improving/gain": 0.1}, **accuracy) for arm in module.RUNGS}
+    for side, tokens in (("exit", 1000), ("grpo", 500)):  # GRPO generates half as much
+        for run in runs[side]:
+            run.records.insert(1, {"step": 9, "kind": "train", "count/generated": tokens})
+    for run, luck in zip(runs["exit"], SPREAD[::-1], strict=True):
+        start, _, end = run.records
+        end |= {module.LAST: after + 0.01 * wide * luck, "improving/gain": gain + 0.01 * luck}
+        start[module.LAST] = half
+        middle = {"step": 5, "kind": "eval", **accuracy, module.LAST: (after if half > 0.2 else half) + 0.01 * luck}
+        run.records[1:1] = [{"step": 5, "kind": "train", "count/generated": 500}, middle]
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    judged = made.judge(runs, found)
+    assert judged.word == said
+    assert "exit-curriculum 50, 50" in judged.because
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_arms_are_recipes_that_can_be_written_down(experiment, name):
     made = experiment(name).EXPERIMENT
@@ -469,3 +557,78 @@ def test_the_criterion_of_smollm2(experiment, before, after, said):
     assert judged.word == said, judged.because
     assert "40 tokens generated and 20 trained a second" in judged.because
     assert "most memory 3.0 GiB" in judged.because
+
+
+ON_LOGS = [
+    "a2pr", "beso", "rti_dp", "trajectory_weighting",
+    *(f"{m}_halfcheetah{s}" for m in ("td3_bc", "iql") for s in ("", "_half", "_good", "_expert")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_LOGS)
+def test_quick_versions_have_small_logs_of_their_own(name, experiment, monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "make", lambda world, quality, decisions, **more: asked.append((decisions, more)))
+    monkeypatch.setattr(dataset, "names", list)
+    made = experiment(name).EXPERIMENT
+    for quick in (False, True):
+        asked.clear()
+        made.prepare(quick)
+        assert {more["out"] for _, more in asked} == {recipe.get("store.data") for recipe in made.arms(quick).values()}
+        assert all(("-quick-v" in more["out"]) == quick for _, more in asked)
+    assert all(decisions <= 2000 and more.get("expert_steps", 0) <= 10 for decisions, more in asked)
+
+
+def spent(arm, start, end, tokens, **measures):
+    """Runs that generate so many tokens to their end, with measures that go from one value to another."""
+    found = []
+    for seed, luck in enumerate(SPREAD):
+        records = [
+            {"step": step, "kind": "eval", "eval/accuracy": start["eval/accuracy"], **start, "count/generated": used}
+            for step, used in ((0, 0.0), (9, tokens))
+        ]
+        records[1] |= {name: value + measures.get("wide", 0.01) * luck for name, value in end.items()}
+        trained = {"step": 9, "kind": "train", "count/generated": tokens}
+        found.append(RunResult(Path(), arm, seed, "eval/accuracy", [*records, trained], {}, {}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mrt", "accuracy", "wide", "said"),
+    [
+        (0.20, 0.80, 0.01, "reproduced"),
+        (0.20, 0.60, 0.01, "not reproduced"),  # a smaller regret, and worse answers
+        (0.40, 0.80, 0.01, "not reproduced"),
+        (0.27, 0.80, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mrt(experiment, mrt, accuracy, wide, said):
+    made = experiment("mrt").EXPERIMENT
+    start = {"eval/accuracy": 0.3, "regret/area": 0.8, "regret/tokens_to_solve": 30.0}
+    runs = {}
+    for arm in ("grpo", "grpo-length", "mrt", "mrt-term"):
+        ours = arm == "mrt"
+        end = {"eval/accuracy": accuracy if ours else 0.75, "regret/area": mrt if ours else 0.3}
+        side = spent(arm, start, end | {"regret/tokens_to_solve": 12.0}, 100.0, wide=wide)
+        runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
+    assert made.judge(runs, {}).word == said
+
+
+@pytest.mark.parametrize(
+    ("uniform", "base", "wide", "said"),
+    [
+        (0.70, 0.70, 0.01, "reproduced"),
+        (0.60, 0.70, 0.01, "not reproduced"),  # no better over budgets
+        (0.70, 0.60, 0.01, "not reproduced"),  # worse at the full one
+        (0.67, 0.70, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_anytime_reasoner(experiment, uniform, base, wide, said):
+    made = experiment("anytime_reasoner").EXPERIMENT
+    names = ("budgets/anytime", *(f"budgets/accuracy_{budget}" for budget in (4, 8, 16, 32)))
+    start = {"eval/accuracy": 0.3, **dict.fromkeys(names, 0.3)}
+    runs = {}
+    for arm, value in (("grpo", 0.65), ("uniform", uniform), ("base", base)):
+        side = spent(arm, start, dict.fromkeys(names, value), 100.0, wide=wide)
+        runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
+    assert made.judge(runs, {}).word == said
