@@ -32,6 +32,14 @@ class Ratio:
     high: float
 
 
+def values(repeats: Sequence[Measured], kind: str, *, cpu: bool = False) -> list[float]:
+    """What a row of this kind tells of each repeat: seconds for a unit of work, an amount of memory, else a rate."""
+    if kind == "memory":
+        return [r.amount for r in repeats]
+    found = rates(repeats, cpu=cpu)
+    return [1 / rate for rate in found] if kind == "seconds" else found
+
+
 def rates(repeats: Sequence[Measured], *, cpu: bool = False) -> list[float]:
     """Amount per second of each repeat."""
     return [r.amount / (r.cpu_seconds if cpu else r.seconds) for r in repeats]
@@ -57,15 +65,13 @@ def mean_facts(repeats: Sequence[Measured]) -> dict[str, float]:
     return {name: statistics.fmean(r.facts[name] for r in repeats) for name in names}
 
 
-def summary(repeats: Sequence[Measured], gigaflops: float, seconds_each: bool) -> dict[str, Any]:
-    """One side of a row's record. `seconds_each`: the value is seconds per unit of work, not units per second."""
-    values, processor = rates(repeats), rates(repeats, cpu=True)
-    if seconds_each:
-        values, processor = [1 / v for v in values], [1 / v for v in processor]
+def summary(repeats: Sequence[Measured], gigaflops: float, kind: str) -> dict[str, Any]:
+    """One side of the record of a row of this kind."""
+    found = values(repeats, kind)
     return {
-        "median": statistics.median(values),
-        "median_by_processor_time": statistics.median(processor),
-        "repeats": values,
+        "median": statistics.median(found),
+        "median_by_processor_time": statistics.median(values(repeats, kind, cpu=True)),
+        "repeats": found,
         "share_of_matrix_limit": share_of_limit(repeats, gigaflops),
         "facts": mean_facts(repeats),
     }

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from benchmarks.measure import Measured
 
-Kind = Literal["ratio", "seconds", "informative"]
+Kind = Literal["ratio", "seconds", "memory", "informative"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class Row:
     """ours, peer: `module:function` that takes the settings and returns a repeat to call.
 
     kind: "ratio" wants ours / peer of at least `target`; "seconds" wants at most `target` of them and has no peer;
-    "informative" wants nothing. amount: what is counted. packages: the peer's, whose versions are recorded.
-    about: seconds that a pair of repeats takes, to foretell the time left.
+    "memory" wants ours / peer of at most `target`, of the MiB that a repeat took; "informative" wants nothing. amount:
+    what is counted. packages: the peer's, whose versions are recorded. about: seconds that a pair of repeats takes, to
+    foretell the time left.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Row:
         """Whether a ratio, or a number of seconds, is what is asked; None where nothing is."""
         if self.target is None:
             return None
-        return value <= self.target if self.kind == "seconds" else value >= self.target
+        return value <= self.target if self.kind in ("seconds", "memory") else value >= self.target
 
 
 CARTPOLE = {"env_id": "CartPole-v1", "lanes": 8, "steps": 128, "minibatch": 256, "epochs": 4}
@@ -254,6 +255,17 @@ ROWS: tuple[Row, ...] = (
         target=20.0,
         packages=("torch",),
         about=6,
+    ),
+    Row(
+        "logprob-memory",
+        "log-probs and their gradient, 50,000 words x 2,048 tokens, 256 hidden, over the plain computation",
+        "MiB",
+        **_pair("memory", "logprob"),
+        settings={"vocabulary": 50_000, "tokens": 2048, "hidden": 256},
+        kind="memory",
+        target=0.6,
+        packages=("torch",),
+        about=8,
     ),
     _stepping("stepping-cartpole", "CartPole-v1", 8, 4000),
     _stepping("stepping-halfcheetah", "HalfCheetah-v5", 1, 8000),

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
 SCHEMA = 1
+UNITS = {"seconds": "seconds", "memory": "MiB"}  # of what a row tells; else its amount in a second
 
 
 class Worker:
@@ -104,21 +105,21 @@ def run(row: Row, repeats: int, clock: Clock) -> dict[str, Any]:
             gigaflops.append(machine.matrix_gigaflops())
             for worker, list_of_its in zip(workers, measured, strict=False):
                 list_of_its.append(worker.repeat())
-            found = " against ".join(f"{measure.rates(m)[-1]:.4g}" for m in measured if m)
-            clock.say(row, f"repeat {number + 1} of {repeats}: {found} {row.amount} a second")
+            found = " against ".join(f"{measure.values(m, row.kind)[-1]:.4g}" for m in measured if m)
+            clock.say(row, f"repeat {number + 1} of {repeats}: {found} {UNITS.get(row.kind, f'{row.amount} a second')}")
     finally:
         for worker in workers:
             worker.close()
     rate = statistics.median(gigaflops)
     sides = {
-        name: {**measure.summary(m, rate, row.kind == "seconds"), **worker.facts}
+        name: {**measure.summary(m, rate, row.kind), **worker.facts}
         for name, m, worker in zip(("ours", "peer"), measured, workers, strict=False)
     }
     return {
         "schema": SCHEMA,
         "name": row.name,
         "line": row.line,
-        "unit": "seconds" if row.kind == "seconds" else f"{row.amount} per second",
+        "unit": UNITS.get(row.kind, f"{row.amount} per second"),
         "kind": row.kind,
         "target": row.target,
         **verdict(row, measured),
@@ -140,13 +141,13 @@ def verdict(row: Row, measured: list[list[Measured]]) -> dict[str, Any]:
     """The ratio with its spread, by wall and by processor time, and whether the target is met."""
     if row.kind == "seconds":
         return {"met": row.met(statistics.median(r.seconds / r.amount for r in measured[0]))}
-    wall = measure.ratio(*(measure.rates(m) for m in measured))
+    wall = measure.ratio(*(measure.values(m, row.kind) for m in measured))
     processor = measure.ratio(*(measure.rates(m, cpu=True) for m in measured))
     return {
         "ratio": wall.value,
         "ratio_low": wall.low,
         "ratio_high": wall.high,
-        "ratio_by_processor_time": processor.value,
+        "ratio_by_processor_time": None if row.kind == "memory" else processor.value,
         "met": row.met(wall.value),
     }
 

@@ -27,6 +27,10 @@ def share(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
 
 
+def _two(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
 def verdict(record: Record) -> str:
     """met, missed, or nothing where nothing is asked."""
     return {True: "met", False: "**missed**", None: ""}[record["met"]]
@@ -44,10 +48,12 @@ def comparison(records: Sequence[Record]) -> list[str]:
             continue
         ours, peer = record["ours"], record["peer"]
         spread = f"**{record['ratio']:.2f}** ({record['ratio_low']:.2f} – {record['ratio_high']:.2f})"
-        wanted = "" if record["target"] is None else f"≥ {record['target']:g}"
+        wanted = (
+            "" if record["target"] is None else f"{'≤' if record['kind'] == 'memory' else '≥'} {record['target']:g}"
+        )
         shares = " / ".join(filter(None, (share(side["share_of_matrix_limit"]) for side in (ours, peer))))
         cells = (
-            f"`{record['name']}`", spread, f"{record['ratio_by_processor_time']:.2f}", wanted, verdict(record),
+            f"`{record['name']}`", spread, _two(record["ratio_by_processor_time"]), wanted, verdict(record),
             number(ours["median"]), number(peer["median"]), record["unit"], shares,
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

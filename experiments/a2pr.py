@@ -33,7 +33,7 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "evaluation.tasks": 5 if quick else 20,
         "evaluation.greedy": True,
     }
-    return {method: PENDULUM.recipe(method, {**shared, **own}) for method, own in OWN.items()}
+    return {method: PENDULUM.recipe(method, {**shared, **own}, quick) for method, own in OWN.items()}
 
 
 def share(runs: Runs, label: str, metric: str) -> float:

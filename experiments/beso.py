@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 
 from experiments.acting import paces
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.logs import QUICK_DECISIONS, held, quick_name
 from pilotage import api, datasets
-from pilotage.data import dataset
 from pilotage.run import checkpoint, verdict
 from pilotage.run.assemble import assemble
 from pilotage.run.evaluate import Evaluator
@@ -32,10 +32,14 @@ ARMS: Mapping[str, tuple[str, str | None, Mapping[str, object]]] = {
 }
 
 
-def prepare() -> None:
+def data(quick: bool) -> str:
+    """The play that is learnt from."""
+    return quick_name(DATA) if quick else DATA
+
+
+def prepare(quick: bool) -> None:
     """Logs the play, unless it is there."""
-    if DATA not in dataset.names():
-        datasets.make(WORLD, "play", DECISIONS, out=DATA, show=False)
+    datasets.ensure(data(quick), WORLD, "play", QUICK_DECISIONS if quick else DECISIONS)
 
 
 def arms(quick: bool) -> Mapping[str, Recipe]:
@@ -50,10 +54,7 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
     found = {}
     for label, (method, policy, own) in ARMS.items():
         made = api.recipe(method, WORLD, policy, settings={**shared, **own})
-        held = {"store.data": DATA}
-        if DATA in dataset.names():
-            held["store.digest"] = dataset.load_digest(DATA)
-        found[label] = made.vary("data", held)
+        found[label] = made.vary("data", held(data(quick)))
     return found
 
 
@@ -65,8 +66,8 @@ def unguided(runs: Runs) -> float:
             continue
         recipe = api.Run(run.folder).recipe.vary("experiment", {"policy.guidance": 1.0})
         parts, evaluator = assemble(recipe, fill=False), Evaluator(recipe)
-        held = checkpoint.load(checkpoint.latest(run.folder))[1]["parts"]  # type: ignore[arg-type]
-        parts.load_state_dict(held)
+        state = checkpoint.load(checkpoint.latest(run.folder))[1]["parts"]  # type: ignore[arg-type]
+        parts.load_state_dict(state)
         found.append(evaluator(parts.judged, recipe.steps)[0]["eval/success"])
         evaluator.close(), parts.world.close()
     return sum(found) / len(found) if found else float("nan")

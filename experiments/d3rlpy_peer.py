@@ -55,7 +55,7 @@ def experiment(
             "evaluation.tasks": 2 if quick else EPISODES,
             "evaluation.greedy": True,
         }
-        return {method: log.recipe(method, {**settings, **own})}
+        return {method: log.recipe(method, {**settings, **own}, quick)}
 
     def others(seeds: Sequence[int], quick: bool) -> Runs:
         recipe = arms(quick)[method]
@@ -63,7 +63,7 @@ def experiment(
         data = RUNS / f"{PEER}-{digest}.npz"
         if not data.is_file():
             data.parent.mkdir(parents=True, exist_ok=True)
-            _write(log, data)
+            _write(log.sized(quick), data)
         asked = {
             "method": method,
             "env_id": log.world.partition(":")[2],

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotage import api, datasets
 from pilotage.data import dataset
 from pilotage.run.recipe import Recipe
 
+QUICK_DECISIONS, QUICK_STEPS = 2000, 10
+
 
 @dataclass(frozen=True)
 class Log:
-    """What `pilotage data make WORLD --quality Q --steps N --expert-steps E --out NAME` is asked for."""
+    """What `pilotage data make WORLD --quality Q --steps N --expert-steps E --out NAME` is asked for.
+
+    Quick versions of experiments have a log of their own, of few decisions and an expert that has hardly been trained.
+    """
 
     name: str
     world: str
@@ -21,20 +26,32 @@ class Log:
     decisions: int
     expert_steps: int
 
-    def make(self) -> None:
-        """Makes the data set, its expert first, unless it is there."""
-        if self.name not in dataset.names():
-            datasets.make(
-                self.world, self.quality, self.decisions, out=self.name, expert_steps=self.expert_steps, show=False
-            )
+    def sized(self, quick: bool) -> Log:
+        """This log, or its quick version."""
+        if not quick:
+            return self
+        return replace(self, name=quick_name(self.name), decisions=QUICK_DECISIONS, expert_steps=QUICK_STEPS)
 
-    def recipe(self, method: str, settings: Mapping[str, Any]) -> Recipe:
-        """A method on this data set; where it is there, the recipe holds its digest."""
-        found = api.recipe(method, self.world, settings=settings)
-        held = {"store.data": self.name}
-        if self.name in dataset.names():
-            held["store.digest"] = dataset.load_digest(self.name)
-        return found.vary("data", held)
+    def make(self, quick: bool) -> None:
+        """Makes the data set, its expert first, unless it is there."""
+        log = self.sized(quick)
+        datasets.ensure(log.name, log.world, log.quality, log.decisions, expert_steps=log.expert_steps)
+
+    def recipe(self, method: str, settings: Mapping[str, Any], quick: bool) -> Recipe:
+        """A method on this data set."""
+        return api.recipe(method, self.world, settings=settings).vary("data", held(self.sized(quick).name))
+
+
+def held(name: str) -> dict[str, Any]:
+    """What a recipe holds of a data set: its name and, where it is there, its digest."""
+    found = {"store.data": name}
+    return {**found, "store.digest": dataset.load_digest(name)} if name in dataset.names() else found
+
+
+def quick_name(name: str) -> str:
+    """`hopper/mixed-v0` → `hopper/mixed-quick-v0`."""
+    head, _, version = name.rpartition("-")
+    return f"{head}-quick-{version}"
 
 
 HALFCHEETAH = Log("halfcheetah/mixed-v0", "gym:HalfCheetah-v5", "mixed:0.1", 100_000, 5000)

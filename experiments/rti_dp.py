@@ -18,8 +18,8 @@ from typing import Any
 
 from experiments.acting import paces
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.logs import QUICK_DECISIONS, held, quick_name
 from pilotage import api, datasets
-from pilotage.data import dataset
 from pilotage.run import verdict
 from pilotage.run.recipe import Recipe
 
@@ -59,13 +59,11 @@ ARMS: Mapping[str, tuple[Task, str, Mapping[str, Any], Mapping[str, Any]]] = {
 }
 
 
-def prepare() -> None:
+def prepare(quick: bool) -> None:
     """Logs the demonstrations, unless they are there."""
     for task in (REACH, PICK):
-        if task.data not in dataset.names():
-            datasets.make(
-                task.world, "scripted:0.1", task.decisions, out=task.data, settings=dict(task.settings), show=False
-            )
+        decisions = QUICK_DECISIONS if quick else task.decisions
+        datasets.ensure(_data(task, quick), task.world, "scripted:0.1", decisions, settings=dict(task.settings))
 
 
 def arms(quick: bool) -> Mapping[str, Recipe]:
@@ -81,19 +79,17 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
             "evaluation.tasks": 2 if quick else 30,
             "evaluation.max_steps": 10 if quick else 100,
         }
+        data = held(_data(task, quick))
         planner = "realtime-planner" if training else None
-        trained = _on(task, api.recipe("diffusion-policy", task.world, planner, settings=shared))
+        trained = api.recipe("diffusion-policy", task.world, planner, settings=shared).vary("data", data)
         start = replace(trained, evaluation=replace(trained.evaluation, tasks=1, max_steps=1))
-        made = _on(task, api.recipe(method, task.world, settings={**shared, **acting}))
+        made = api.recipe(method, task.world, settings={**shared, **acting}).vary("data", data)
         found[label] = replace(made, start=start, steps=0)
     return found
 
 
-def _on(task: Task, recipe: Recipe) -> Recipe:
-    held = {"store.data": task.data}
-    if task.data in dataset.names():
-        held["store.digest"] = dataset.load_digest(task.data)
-    return recipe.vary("data", held)
+def _data(task: Task, quick: bool) -> str:
+    return quick_name(task.data) if quick else task.data
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:

@@ -35,7 +35,7 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "evaluation.tasks": 2 if quick else 20,
         "evaluation.greedy": True,
     }
-    return {label: HALFCHEETAH.recipe(name, {**shared, **own}) for label, (name, own) in OWN.items()}
+    return {label: HALFCHEETAH.recipe(name, {**shared, **own}, quick) for label, (name, own) in OWN.items()}
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:

@@ -94,6 +94,7 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     few = {
         "rollout.tasks": 6,  # of pairs that are made once
         "rollout.forced": 1,
+        "sampler.pool": 8,  # prompts that are scored again and again
         "terms.policy.after": 0,  # runs take two or three steps
         "credit.gae.ignore": 1,  # and windows two tokens
         "evaluation.measures.held_out.pairs": 2,
@@ -105,6 +106,11 @@ def text_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
     for path in few.keys() - settings.keys():
         made = api.set_path(made, path, few[path]) if made.get(path, missing=None) else made
     return made
+
+
+def mixed_recipe(name: str, seed: int = 0, **more: Any) -> Recipe:
+    """The same on a toy world of three categories."""
+    return text_recipe(name, seed, world="toy_worlds:Sizes", **more)
 
 
 def control_recipe(name: str, world: str | None = "gym:CartPole-v1", seed: int = 0, **more: Any) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from pilotage.data.tasks import Split, Task, Text, Verdict
 from pilotage.worlds.base import Outcome, World
+from pilotage.worlds.mixed import MixedWorld
 from pilotage.worlds.modes import ModeWorld
 from pilotage.worlds.phrases import COMPACT
 from pilotage.worlds.text import TextWorld
@@ -72,6 +73,13 @@ class Flat(Echo):
         return 0.3
 
 
+class FirstDigit(Echo):
+    """Only the first digit counts: of a few answers all are wrong more often than not."""
+
+    def verify(self, task: Task, answer: str) -> Verdict | float:
+        return float(answer[:1] == task.answer[0])
+
+
 class Broken(Echo):
     """A verifier that fails on answers that begin with one of these characters, or on all of them."""
 
@@ -127,3 +135,35 @@ class Line(World):
 
     def load_state_dict(self, state: Any) -> None:
         self.place, self.time = np.array(state["place"]), np.array(state["time"])
+
+
+class Long(Echo):
+    """Echo of four digits: harder."""
+
+    observation = Text(max_tokens=5, alphabet=DIGITS + "=")
+    action = Text(max_tokens=6, alphabet=DIGITS)
+
+    def make(self, rng: np.random.Generator) -> Task:
+        number = f"{rng.integers(10_000):04d}"
+        return Task(prompt=f"{number}=", answer=number)
+
+
+SIZES = {
+    "one": {"world": "toy_worlds:Echo"},
+    "two": {"world": "toy_worlds:Long"},
+    "three": {"world": "toy_worlds:Flat"},
+}
+
+
+class Sizes(MixedWorld):
+    """Three categories, of which the last says the same of every answer."""
+
+    def __init__(self, *, parts: Mapping[str, Mapping[str, Any]] = SIZES) -> None:
+        super().__init__(parts=parts, beyond={"four": {"world": "toy_worlds:Long"}}, time_limit=None)
+
+
+class Telling(Line):
+    """Says of each step whether the walker stands right of where most begin."""
+
+    def step(self, actions: Any, lanes: Sequence[int]) -> Outcome:
+        return replace(super().step(actions, lanes), success=self.place[list(lanes)] > 0.5)

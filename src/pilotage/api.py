@@ -56,7 +56,8 @@ def recipe(
     """
     asked = dict(settings or {})
     if world is None:
-        world = usual_world(asked.get("store.data"))
+        world, made_with = usual_world(asked.get("store.data"))
+        asked = {**made_with, **asked}
     if steps is not None:
         asked["steps"] = steps
     world_piece = apply(_piece_of(world, registry.resolve), "world", asked)
@@ -76,14 +77,18 @@ def recipe(
     return found
 
 
-def usual_world(name: str | None) -> str:
-    """The world of a data set, or the one taken where nothing is said. Raises UsageError."""
+def usual_world(name: str | None) -> tuple[str, dict[str, Any]]:
+    """The world of a data set, or the one taken where nothing is said; and the settings of it, as `world.NAME`, that
+    the data were made with. Raises UsageError."""
     if name is None:
-        return DEFAULT_WORLD
+        return DEFAULT_WORLD, {}
     found = dataset.describe(name)
     if not found.world:
         raise UsageError(f"the data set {found.name} does not say which world it is from: name it with --world")
-    return found.world
+    plain, made = registry.resolve(found.world), dict(found.provenance.get("world", {}))
+    if made.pop("use", plain.use) != plain.use:
+        return found.world, {}
+    return found.world, {f"world.{name}": value for name, value in made.items() if name not in plain.settings}
 
 
 def recipe_where_it_applies(

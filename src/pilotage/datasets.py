@@ -13,6 +13,7 @@ from typing import Any
 from pilotage import api, explain
 from pilotage.data import d4rl, dataset
 from pilotage.data.dataset import About, describe, load, names
+from pilotage.data.folders import data_folder
 from pilotage.data.piece import UsageError
 from pilotage.run import compare as runner
 from pilotage.run import logged, starts
@@ -42,8 +43,9 @@ def make(
     quality: random, medium, expert, mixed:0.1 (that share of expert decisions, the rest random), scripted or
     scripted:0.1 (the world's own script, with that much noise), or play (the world's own player, without a task). The
     expert is trained first unless it is there (`sac` or `ppo`, `expert_steps` steps), or is the run in the folder
-    `expert`; the medium policy is its training at half of its steps. settings: of the world, as `{"world.horizon":
-    100}`. Raises UsageError."""
+    `expert`; the medium policy is its training at half of its steps. Random data need none: their scores are known only
+    where `expert` or `expert_steps` is given. settings: of the world, as `{"world.horizon": 100}`. Raises UsageError.
+    """
     wanted, asked = logged.Quality.parse(quality), dict(settings or {})
     piece = apply(registry.resolve(world), "world", asked)
     if asked:
@@ -51,6 +53,13 @@ def make(
     order = logged.Order(out or _free_name(world, wanted.name), world, piece, wanted, decisions, seed)
     order.check()
     return logged.make(order, _players(order, expert, expert_steps, show), told)
+
+
+def ensure(name: str, world: str, quality: str, decisions: int, **more: Any) -> None:
+    """Makes a data set, as `make` does, unless there is one of this name; other processes that want it wait."""
+    with starts.alone(data_folder() / name):
+        if name not in dataset.names():
+            make(world, quality, decisions, out=name, show=False, **more)
 
 
 def _players(order: logged.Order, expert: str | Path | None, steps: int | None, show: bool) -> dict[str, Path]:
@@ -66,6 +75,8 @@ def _players(order: logged.Order, expert: str | Path | None, steps: int | None, 
         made.close()
         if made.kind not in EXPERTS:
             raise UsageError(f"data are logged on worlds of kind {' or '.join(EXPERTS)}; {order.world} is {made.kind}")
+        if steps is None and not order.quality.plays():
+            return {}
         method, usual = EXPERTS[made.kind]
         best = api.recipe(method, order.piece, steps=steps or usual)
     found: dict[str, Path] = {}
@@ -112,4 +123,4 @@ def take_in(
     return dataset.save(record, about, more=logged.minari(world, made))
 
 
-__all__ = ["About", "describe", "load", "make", "names", "take_in"]
+__all__ = ["About", "describe", "ensure", "load", "make", "names", "take_in"]

@@ -169,7 +169,7 @@ def _sentences(recipe: Recipe) -> Iterator[str]:
     try:
         policy = make_policy(recipe, world)
         yield f"{recipe.name} on {shown(recipe.world)} with {shown(recipe.policy)}: {_facts(policy)}."
-        yield from _sampling(recipe, world.action)
+        yield from _sampling(recipe, world.action, world.longest)
         for name, term in recipe.terms.items():
             yield _optimising(name, term, recipe, policy)
         yield from _before(recipe)
@@ -192,7 +192,7 @@ def _facts(policy: Policy) -> str:
     return ", ".join([f"{_number(count)} parameters", *rest])
 
 
-def _sampling(recipe: Recipe, action: Any) -> Iterator[str]:
+def _sampling(recipe: Recipe, action: Any, limit: int | None) -> Iterator[str]:
     """What one step samples, and the run."""
     plan, settings = recipe.rollout.target, recipe.rollout.defaults()
     prompts, samples = recipe.prompts_per_step, recipe.samples_per_prompt
@@ -200,7 +200,7 @@ def _sampling(recipe: Recipe, action: Any) -> Iterator[str]:
     known: Mapping[Any, tuple[str, int]]
     most = action.max_tokens if isinstance(action, Text) else 0
     lanes, length = settings.get("lanes", 0), settings.get("steps", 0)
-    longest = settings.get("max_steps", 0)
+    longest = min(settings.get("max_steps", 0), settings.get("max_steps", 0) if limit is None else limit)
     known = {
         rollouts.messages.Messages: (
             f"asks {prompts} prompts {samples} times: {_number(total)} answers of at most {most} tokens each",

@@ -118,3 +118,12 @@ def test_explain_states_the_schedule_and_the_start(pilotage: Callable) -> None:
     assert "worked solutions; nothing is sampled" in found
     assert "(cosine" in found
     assert "to be made first: 600 steps" in pilotage("explain", "grpo", "--world", "reasoning:chain_sum").out
+
+
+def test_explain_counts_no_more_decisions_than_an_episode_can_have(pilotage: Callable) -> None:
+    assert "episodes of at most 20 decisions" in pilotage("explain", "ddpo", "--world", "images:digits").out
+    assert (
+        "episodes of at most 7 decisions"
+        in pilotage("explain", "ddpo", "--world", "images:digits", "--set", "world.steps=7").out
+    )
+    assert "episodes of at most 500 decisions" in pilotage("explain", "reinforce", "--world", "gym:CartPole-v1").out

@@ -283,3 +283,49 @@ def test_a_policy_that_wants_more_than_a_method_gives_is_one_line(pilotage: Call
     answer = pilotage("train", "bc", *asked)
     assert answer.status == 2
     assert "read a column 'noise', which nothing in it writes" in answer.err.splitlines()[-1]
+
+
+def test_random_data_need_no_expert_and_then_have_no_scores(pilotage: Callable) -> None:
+    answer = pilotage("data", "make", WORLD, "--quality", "random", "--steps", "200")
+    assert answer.status == 0, answer.err
+    assert "scores are not known" in answer.out
+    about = dataset.describe("pendulum/random-v0")
+    assert about.expert_return is None
+    assert about.random_return is not None
+    assert about.provenance["policies"] == {}
+
+
+def test_a_run_takes_the_world_with_the_settings_that_its_data_were_made_with(pilotage: Callable) -> None:
+    horizon = ("--set", "world.horizon=60")
+    made_so = pilotage("data", "make", "metaworld:reach-v3", "--quality", "scripted", "--steps", "60", *horizon)
+    assert made_so.status == 0, made_so.err
+
+    def world(*more: str) -> dict[str, object]:
+        found = pilotage("explain", "bc", "--data", "reach/scripted-v0", *more, "--json")
+        assert found.status == 0, found.err
+        return json.loads(found.out)["world"]
+
+    assert world()["horizon"] == 60
+    assert world("--set", "world.horizon=70")["horizon"] == 70
+    assert world("--world", "metaworld:reach-v3").get("horizon") != 60
+
+
+def test_who_wants_the_same_data_waits_and_takes_them(own_folder: Path) -> None:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from pilotage import datasets
+
+    asked = ("pendulum/shared-v0", WORLD, "random", 200)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as both:
+        for made_by in [both.submit(datasets.ensure, *asked) for _ in range(2)]:
+            made_by.result()  # neither raises
+    assert dataset.names() == ["pendulum/shared-v0"]
+
+
+def test_a_rollout_that_plays_is_refused_before_data_are_read(pilotage: Callable) -> None:
+    said = refused(
+        pilotage, "train", "bc", "--world", WORLD, "--data", "none/such-v0", "--set", "store.digest=x",
+        "--set", "rollout=pilotage.rollouts.window:Window",
+    )  # fmt: skip
+    assert "takes no new episodes; its rollout is pilotage.rollouts.idle:Idle" in said

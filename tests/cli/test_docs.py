@@ -174,7 +174,8 @@ def look_up(code: str) -> None:
 
 
 # between them they have every path that documents name
-USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo", "a2fm", "t-ppo")
+USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo", "a2fm", "t-ppo", "ghpo", "clpo",
+         "sec", "mmr1")  # fmt: skip
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 
@@ -203,7 +204,7 @@ def names_of(piece: str) -> set[str]:
 def settings_of_worlds() -> set[str]:
     pieces = ["reasoning:ReasoningWorld", "gym:GymWorld", "minigrid:MiniGridWorld", "tabular:TabularWorld",
               "bandits:SimulatedBandit", "bandits:TableBandit", "images:Digits",
-              "pointmaze:PointMazeWorld", "preferences:PreferenceFile", "modes:Sums"]  # fmt: skip
+              "pointmaze:PointMazeWorld", "preferences:PreferenceFile", "modes:Sums", "mixed:MixedWorld"]  # fmt: skip
     return set().union(*(names_of(f"pilotage.worlds.{piece}") for piece in pieces))
 
 

@@ -37,6 +37,7 @@ MISTAKES = [
     (["train", "ppo", *TABULAR, "--set", "learning_rate=-1"], "Invalid learning rate: -1"),
     (["train", "ppo", *TABULAR, "--set", "policy.hidden=[-3]"], "ActorCritic"),
     (["train", "ppo", *TABULAR, "--set", "epochs=0"], "pilotage: epochs, minibatches and every are at least 1"),
+    (["train", "rloo", *TABULAR, "--set", "samples_per_prompt=1"], "samples_per_prompt is at least 2, not 1"),
     (["train", "ppo", *TABULAR, "--steps", "0"], "steps is at least 1, not 0"),
     (["train", "ppo", *TABULAR, "--steps", "many"], "'many' is not a valid integer"),
     (["train", "ppo", *TABULAR, "--threads", "0"], "--threads"),

@@ -99,8 +99,12 @@ class TestMeasure:
         assert measure.share_of_limit([measure.Measured(1, 1, 1)], gigaflops=50) is None
 
     def test_a_summary_in_seconds(self, measure):
-        found = measure.summary([measure.Measured(2, 1.0, 0.5)], gigaflops=1, seconds_each=True)
+        found = measure.summary([measure.Measured(2, 1.0, 0.5)], gigaflops=1, kind="seconds")
         assert (found["median"], found["median_by_processor_time"]) == (0.5, 0.25)
+
+    def test_a_summary_of_memory_is_of_amounts(self, measure):
+        found = measure.summary([measure.Measured(n, 1.0, 0.5) for n in (2, 9, 3)], gigaflops=1, kind="memory")
+        assert (found["median"], found["repeats"]) == (3, [2, 9, 3])
 
 
 class TestRows:
@@ -123,6 +127,8 @@ class TestRows:
         assert rows.find("import").met(0.5)
         assert rows.find("import").met(0.51) is False
         assert rows.find("stepping-cartpole").met(0.1) is None
+        assert rows.find("logprob-memory").met(0.6)
+        assert rows.find("logprob-memory").met(0.61) is False
 
 
 def test_the_reward_and_prompts_are_the_same_for_both_sides():
@@ -188,3 +194,26 @@ class TestTable:
     def test_the_page_has_the_markers(self, table):
         page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
         assert all(table.BEGIN.format(name) in page and table.END.format(name) in page for name in table.TABLES)
+
+
+def test_ours_has_the_plain_gradient_and_keeps_no_more_than_a_chunk(monkeypatch):
+    memory, language = (
+        importlib.import_module("benchmarks.memory"),
+        importlib.import_module("pilotage.policies.language"),
+    )
+    monkeypatch.setattr(language, "CHUNK_ABOVE", 2**15)
+    monkeypatch.setattr(language, "CHUNK", 2**13)
+    assert memory.apart(vocabulary=1000, tokens=100, hidden=16) < 1e-5
+    states, head, action = memory.problem(1000, 100, 16)
+    kept = []
+
+    def note(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    for logp, fits in ((memory.ours, True), (memory.plain, False)):
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            logp(states, head, action)
+        assert (max(kept) <= head.numel()) == fits
+    assert memory.resident("VmHWM") >= memory.resident("VmRSS") > 2**20

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from helpers import episodes
+from pilotage.data import dataset
 from pilotage.run import verdict
 from pilotage.run.results import RunResult
 
@@ -358,7 +359,7 @@ def test_the_criterion_of_rti_dp(experiment, monkeypatch, full, noise, wide, fas
 
 def test_arms_of_rti_dp_share_their_training(experiment, monkeypatch):
     module = experiment("rti_dp")
-    monkeypatch.setattr(module.dataset, "names", list)
+    monkeypatch.setattr(dataset, "names", list)
     arms = module.arms(False)
     assert {recipe.steps for recipe in arms.values()} == {0}
     starts = {label: recipe.start.digest() for label, recipe in arms.items()}

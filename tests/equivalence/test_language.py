@@ -160,6 +160,7 @@ def test_chunked_is_whole_in_values_and_gradients(monkeypatch):
     results = []
     for limit in (2**24, 11 * 12):
         monkeypatch.setattr(language, "CHUNK_ABOVE", limit)
+        monkeypatch.setattr(language, "CHUNK", limit)
         policy.zero_grad()
         found = policy.quantities(whole, frozenset({"logp", "entropy"}))
         (found["logp"].sum() + found["entropy"].square().sum()).backward()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pilotage.credit.groups import Relative
 from pilotage.data.batch import Batch, concatenate, from_episodes
-from pilotage.data.piece import Piece, piece
+from pilotage.data.piece import Piece, UsageError, piece
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Text
 from pilotage.learn import optimisers, schedules
@@ -348,3 +348,21 @@ def test_the_mismatch_is_measured_before_the_first_step():
     found = learner(again, term()).update(off, 0, 0.0)
     assert found["mismatch/kl"] == pytest.approx(math.exp(-0.5) - 1 + 0.5, rel=1e-5)
     assert found["mismatch/max"] == pytest.approx(0.5, rel=1e-5)
+
+
+def test_diagnostics_are_of_every_eighth_batch_of_a_step():
+    policy, batch = control(), Relative()(walks())
+    found = learner(policy, term())
+    told = [["policy/entropy" in found.update(batch, step, 0.0) for _ in range(17)] for step in (0, 1)]
+    assert told == [[i % 8 == 0 for i in range(17)]] * 2
+    assert {"policy/loss", "policy/gradient_norm"} <= found.update(batch, 1, 0.0).keys()
+
+
+def test_an_optimiser_of_other_parameters_is_refused():
+    policy = control()
+    found = learner(policy, term(optimiser=piece(optimisers.adam)))
+    found.update(Relative()(walks()), 0, 0.0)
+    state = found.state_dict()
+    state["terms"]["policy"]["actor.weights.0"] = state["terms"]["policy"].pop("actor.0.weight")
+    with pytest.raises(UsageError, match=r"has 'actor\.weights\.0', which the policy has not"):
+        learner(policy, term(optimiser=piece(optimisers.adam))).load_state_dict(state)

@@ -1,5 +1,6 @@
 """Networks run as one, the squashed draw and the optimiser: written out by hand, and equal to what torch works out."""
 
+import copy
 import itertools
 
 import pytest
@@ -78,6 +79,43 @@ def test_a_single_network_starts_as_linear_layers_do():
     for weight, wide in zip([*net.weights, *net.biases], [400, 300] * 2, strict=True):
         assert float(weight.detach().abs().max()) <= wide**-0.5
     assert float(net.weights[0].detach().std()) == pytest.approx(400**-0.5 / 3**0.5, rel=0.01)
+
+
+def test_a_state_dict_holds_networks_by_layer_and_takes_no_others():
+    net, inputs = Ensemble(2, [3, 4, 1]), torch.randn(5, 3)
+    state = net.state_dict()
+    assert {name: tuple(piece.shape) for name, piece in state.items()} == {
+        "weights.0": (2, 3, 4), "biases.0": (2, 1, 4), "weights.1": (2, 4, 1), "biases.1": (2, 1, 1),
+    }  # fmt: skip
+    other = Ensemble(2, [3, 4, 1])
+    other.load_state_dict(state)
+    assert torch.equal(other(inputs), net(inputs))
+    with pytest.raises(RuntimeError, match=r"weights\.0"):
+        Ensemble(2, [3, 5, 1]).load_state_dict(state)
+
+
+def test_a_copy_has_weights_of_its_own_wherever_they_are_moved():
+    net, inputs = Single([3, 4, 1]), torch.randn(5, 3)
+    with torch.no_grad():
+        net(inputs)  # its layers are cut once
+        other = copy.deepcopy(net)
+        del net
+        other.flat.mul_(2)
+        halves = [torch.empty_like(other.flat) for _ in range(8)]  # where the first one stood, perhaps
+        other.flat.data = halves[0].copy_(other.flat)
+        expected = plain(other, inputs, 0)
+        assert torch.allclose(other(inputs), expected)
+        other.flat.mul_(2)
+        assert not torch.allclose(other(inputs), expected)
+
+
+def test_where_fewer_members_are_asked_the_others_get_zeros():
+    net = doubled(Ensemble(3, [2, 4, 1]))
+    net(torch.randn(5, 2, dtype=torch.float64), members=2).sum().backward()
+    assert bool(net.flat.grad.isfinite().all())
+    net.flat.grad = None
+    (net(torch.ones(5, 2, dtype=torch.float64), members=1) * 1.0).sum().backward()
+    assert int((net.flat.grad != 0).sum()) <= net.flat.numel() // 3
 
 
 def test_the_gradient_of_a_squashed_draw():

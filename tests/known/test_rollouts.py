@@ -5,6 +5,7 @@ import torch
 from helpers import control_recipe, text_recipe
 from pilotage.data.batch import Stop
 from pilotage.run.assemble import assemble
+from pilotage.run.summary import summarise
 
 
 def rolled(recipe):
@@ -72,3 +73,23 @@ def test_answers_keep_their_prompt_and_their_end():
     inside = torch.ones(batch.decisions, dtype=torch.bool)
     inside[last] = False
     assert bool((batch["reward"][inside] == 0).all())  # rewards stand at the last token
+
+
+def test_windows_record_success_of_whole_episodes():
+    recipe = control_recipe("ppo", "toy_worlds:Telling", settings={"rollout.lanes": 4, "rollout.steps": 12})
+    parts = assemble(recipe)
+    batch = parts.rollout(parts.policy, parts.world, parts.sampler.next, parts.streams, 0, 1, 1)
+    resumed = assemble(recipe)
+    resumed.rollout.load_state_dict(parts.rollout.state_dict(), resumed.world)
+    parts.world.close(), resumed.world.close()
+    whole = torch.isfinite(batch["episode_return"])
+    assert torch.equal(torch.isfinite(batch["success"]), whole)
+    for place, told in enumerate(batch["success"].tolist()):
+        if whole[place]:
+            _, episode = next(iter(batch.select(torch.tensor([place])).groups()))
+            seen = torch.cat([episode["observation"][1:, 0], episode["final_observation"][:, 0]])
+            if len(seen) == 5:  # begun in this window: all of it is here
+                assert told == float((seen > 0.5).any())
+    assert 0 < summarise(batch)["train/success"] <= 1
+    assert resumed.rollout.tells
+    assert "success" not in rolled(control_recipe("ppo", "toy_worlds:Line"))

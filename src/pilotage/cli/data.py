@@ -42,8 +42,18 @@ def data() -> None:
     "--set", "settings", multiple=True, metavar="PATH=VALUE", help="A setting of the world: world.NAME=VALUE."
 )
 @click.option("--seed", type=int, default=0, metavar="S", help="Seed of what is logged.  [default: 0]")
-@click.option("--expert", type=click.Path(path_type=Path), metavar="RUN", help="A run's folder.  [default: trained]")
-@click.option("--expert-steps", type=click.IntRange(min=1), metavar="N", help="Training steps of the default expert.")
+@click.option(
+    "--expert",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="A run's folder.  [default: trained, but for random data]",
+)
+@click.option(
+    "--expert-steps",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Training steps of the default expert; of random data, one for their scores.",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=1, metavar="N", help="Threads.  [default: 1]")
 def make(
     world: str,
@@ -71,6 +81,8 @@ def make(
             told=stages.told,
         )  # fmt: skip
     click.echo(f"made {found.name}: {said(found)}")
+    if found.random_return is not None and found.expert_return is None:
+        click.echo("its scores are not known: they need an expert, --expert RUN, or --expert-steps N to train one")
 
 
 class Stages:

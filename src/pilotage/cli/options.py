@@ -96,8 +96,11 @@ def asked_for(
             raise UsageError(f"{name} is named by a text such as {name}=…; its settings are {name}.NAME=…")
     from pilotage.api import usual_world
 
+    if not given.get("world"):
+        given["world"], made_with = usual_world(given.get("store.data"))
+        given = {**made_with, **given}
     return Asked(
-        given.pop("world", None) or usual_world(given.get("store.data")),
+        given.pop("world"),
         given.pop("policy", None),
         _whole("seed", given.pop("seed", 0)),
         _whole("steps", given.pop("steps")) if "steps" in given else None,

@@ -64,6 +64,10 @@ class Relative:
         self.seen = torch.zeros(3, dtype=torch.float64)  # moments of all valid returns so far
 
     def __call__(self, batch: Batch, over_ranks: Sum = alone) -> Batch:
+        return batch.with_columns(advantage=batch.spread(self.per_episode(batch, over_ranks).float()))
+
+    def per_episode(self, batch: Batch, over_ranks: Sum = alone) -> Tensor:
+        """[E] float64 the advantage of each episode; "running" scopes take its returns in."""
         returns = batch.returns.double()
         of_batch = moments(returns[batch.valid], over_ranks)
         self.seen = merged(self.seen, of_batch)
@@ -71,8 +75,7 @@ class Relative:
         deviation = self._deviation_of(batch, returns, of_batch)
         if deviation is not None:
             advantage = torch.where(deviation > 0, advantage / (deviation + self.eps), 0.0)
-        advantage = torch.where(batch.valid, advantage, 0.0)
-        return batch.with_columns(advantage=batch.spread(advantage.float()))
+        return torch.where(batch.valid, advantage, 0.0)
 
     def _mean_of(self, batch: Batch, returns: Tensor, of_batch: Tensor) -> Tensor:
         if self.mean == "group":
@@ -103,7 +106,8 @@ class Relative:
 
 
 def leave_one_out(batch: Batch) -> Batch:
-    """RLOO: the return less the mean of the *other* valid members' returns; 0 in groups of one. Writes `advantage` [D].
+    """RLOO: the return less the mean of the *other* valid members' returns; 0 where only one is valid. Writes
+    `advantage` [D]. A recipe that plays groups of one is refused.
 
     Kool et al. 2019; Ahmadian et al. 2024, eq. 8.
     """
@@ -112,6 +116,9 @@ def leave_one_out(batch: Batch) -> Batch:
     others = (total - returns) / (count - 1).clamp(min=1)
     advantage = torch.where(batch.valid & (count > 1), returns - others, torch.zeros_like(returns))
     return batch.with_columns(advantage=batch.spread(advantage.float()))
+
+
+leave_one_out.least_samples = 2  # type: ignore[attr-defined]
 
 
 def without_signal(batch: Batch) -> Tensor:

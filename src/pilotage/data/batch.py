@@ -26,6 +26,14 @@ class Stop(enum.IntEnum):
     INVALID = 4  # the world or the verifier failed; nothing may be learnt from it
 
 
+class Difficulty(enum.IntEnum):
+    """How hard a problem was, by the answers that a step gave to it; stored per episode as `difficulty`."""
+
+    EASY = 0
+    MEDIUM = 1
+    HARD = 2
+
+
 @dataclass(frozen=True)
 class Batch:
     """E episodes, D decisions in all. Decision d belongs to episode e if offsets[e] <= d < offsets[e + 1].

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pilotage.learn import optimisers as optimisers
     from pilotage.learn import optimism as optimism
     from pilotage.learn import schedules as schedules
+    from pilotage.learn import switches as switches
     from pilotage.learn import terms as terms
     from pilotage.learn import tracking as tracking
 else:

@@ -16,13 +16,14 @@ from pilotage.data.piece import Bound, UsageError
 from pilotage.data.rng import Streams
 from pilotage.learn.targets import Follower
 from pilotage.learn.terms import Objective, Target, Term
-from pilotage.losses.reduce import decision_weights
+from pilotage.losses.reduce import alone, decision_weights
 from pilotage.losses.terms import Terms
 from pilotage.policies.base import Minibatch, Policy, parameters_under, rows_of
 
 GIVEN = frozenset({"rows", "progress", "targets"})  # what a loss may ask for besides quantities of the policy
 
 
+REPORTED = 8  # diagnostics are worked out for every so many batches of a step, from its first on
 START_TOLERANCE = 1e-2  # nats over two answers: rounding of the sampler's cache, not of another tokenisation
 
 
@@ -74,6 +75,7 @@ class ActiveTerm:
         self.optimiser: torch.optim.Optimizer = term.optimiser.build(self.parameters)
         self.rate = float(self.optimiser.param_groups[0]["lr"])
         self.schedule = term.schedule.bound()
+        self.step, self.seen = -1, 0
         self.losses: list[tuple[str, Objective, Bound]] = [
             (key, objective, objective.loss.bound())
             for key, objective in term.objectives.items()
@@ -86,6 +88,12 @@ class ActiveTerm:
         silent = [(getattr(loss.function, "silent_where_zero", ""), one.where) for _, one, loss in self.losses]
         self.heard = frozenset(tuple(filter(None, columns)) for columns in silent)
 
+    def reports(self, step: int) -> bool:
+        """Whether diagnostics are worked out for this batch of a step; the next call is about the next."""
+        self.seen = self.seen + 1 if step == self.step else 0
+        self.step = step
+        return self.seen % REPORTED == 0
+
     def clip(self) -> float:
         """Clips the gradient's global norm; returns what it was."""
         limit = self.term.max_grad_norm
@@ -93,7 +101,8 @@ class ActiveTerm:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         size = float(norm)
         if limit is not None and size > limit:
-            torch._foreach_mul_(gradients, limit / (size + 1e-6))
+            # a tensor: by a number, gradients are scaled one after the other, in four times the time
+            torch._foreach_mul_(gradients, norm.new_tensor(limit / (size + 1e-6)))
         return size
 
 
@@ -109,6 +118,7 @@ class Learner:
         targets: Mapping[str, Target] | None = None,
     ) -> None:
         self.policy, self.streams, self.ranks = policy, streams, ranks or Ranks()
+        self.sum = alone if type(self.ranks) is Ranks else self.ranks.sum
         self.followers = {name: Follower(name, target, policy) for name, target in (targets or {}).items()}
         self.targets = {name: follower.policy for name, follower in self.followers.items()}
         self.terms = [ActiveTerm(name, term, policy) for name, term in terms.items()]
@@ -118,8 +128,9 @@ class Learner:
         """All terms once over the batch. Returns metrics; raises RunStopped at a NaN, naming term and step
         (`step` counts from 0, messages as the metrics do, from 1).
 
-        Reports, besides the losses' diagnostics, the divergence of the sampler's log-probs from this policy's, measured
-        before the first optimiser step (`mismatch/kl`, `mismatch/max`).
+        Reports, besides the losses' diagnostics (of a step's first batch and every eighth after it, on the last pass),
+        the divergence of the sampler's log-probs from this policy's, measured before the first optimiser step
+        (`mismatch/kl`, `mismatch/max`).
         """
         tally = Tally()
         usable = batch.select(batch.valid) if "valid" in batch and not bool(batch.valid.all()) else batch
@@ -142,11 +153,11 @@ class Learner:
         for group in active.optimiser.param_groups:
             group["lr"] = active.rate * float(active.schedule(progress=progress))
         taken = 0
-        last = active.term.epochs - 1
+        reported = active.term.epochs - 1 if active.reports(step) else -1
         for epoch in range(active.term.epochs):
             for minibatch in self._minibatches(active, everything, step, epoch):
                 first = epoch == 0 and taken == 0 and active is self.terms[0]
-                taken += self._step(active, minibatch, step, progress, tally, first=first, report=epoch == last)
+                taken += self._step(active, minibatch, step, progress, tally, first=first, report=epoch == reported)
         return taken
 
     def _minibatches(self, active: ActiveTerm, everything: Minibatch, step: int, epoch: int) -> Iterator[Minibatch]:
@@ -187,9 +198,9 @@ class Learner:
             yield self._rows(batch.select(torch.cat(chosen) if chosen else part), "group")
 
     def _over_ranks(self, number: float) -> float:
-        if type(self.ranks) is Ranks:
+        if self.sum is alone:
             return float(number)
-        return float(self.ranks.sum(torch.tensor(float(number), dtype=torch.float64)))
+        return float(self.sum(torch.tensor(float(number), dtype=torch.float64)))
 
     def _step(
         self,
@@ -240,10 +251,10 @@ class Learner:
         """[S] what each decision's loss counts for in an objective, see `Objective`."""
         chosen = minibatch[where].bool() if where else None
         if chosen is None or bool(chosen.all()):
-            weights = decision_weights(reduction, minibatch.owner, self.ranks.sum)
+            weights = decision_weights(reduction, minibatch.owner, self.sum)
         else:
             weights = torch.zeros(len(minibatch))
-            weights[chosen] = decision_weights(reduction, minibatch.owner[chosen], self.ranks.sum)
+            weights[chosen] = decision_weights(reduction, minibatch.owner[chosen], self.sum)
         return weights * minibatch[by] if by else weights
 
     def _loss(
@@ -347,6 +358,11 @@ def _optimiser_state(active: ActiveTerm) -> dict[str, Any]:
 
 
 def _restore_optimiser(active: ActiveTerm, saved: Mapping[str, Any]) -> None:
+    if strange := set(saved) - set(active.names):
+        raise UsageError(
+            f"the checkpoint's optimiser of term {active.name!r} has {min(strange)!r}, which the policy has not: "
+            "it was written by another version"
+        )
     for name, parameter in zip(active.names, active.parameters, strict=True):
         if name in saved:
             kept = {key: value.clone() if isinstance(value, Tensor) else value for key, value in saved[name].items()}

@@ -38,28 +38,28 @@ class Adam(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            alike: dict[int, list[nn.Parameter]] = {}  # by their number of steps: nearly always all of them
-            for parameter in moved:
+            # parameters, gradients and averages by their number of steps: nearly always the same for all
+            alike: dict[int, tuple[list[Tensor], ...]] = {}
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is None:
+                    continue
                 state = self.state[parameter]
                 if not state:
                     state["step"] = 0
                     state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-                state["step"] += 1
-                alike.setdefault(state["step"], []).append(parameter)
-            for count, parameters in alike.items():
-                self._move(group, parameters, torch.tensor(float(count)))
+                count = state["step"] = state["step"] + 1
+                lists = alike.setdefault(count, ([], [], [], []))
+                for each, one in zip(lists, (parameter, gradient, state["exp_avg"], state["exp_avg_sq"]), strict=True):
+                    each.append(one)
+            for count, lists in alike.items():
+                torch._fused_adamw_(
+                    *lists, [], [torch.tensor(float(count))] * len(lists[0]),
+                    lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1], eps=group["eps"],
+                    weight_decay=group["weight_decay"], amsgrad=False, maximize=False,
+                )  # type: ignore[call-overload]  # fmt: skip
 
     step.hooked = True  # type: ignore[attr-defined]  # not to be wrapped in torch's profiling
-
-    def _move(self, group: dict[str, Any], parameters: Sequence[nn.Parameter], count: Tensor) -> None:
-        states = [self.state[p] for p in parameters]
-        torch._fused_adamw_(
-            list(parameters), [p.grad for p in parameters],  # type: ignore[misc]
-            [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], [], [count] * len(states),
-            lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"],
-            eps=group["eps"], amsgrad=False, maximize=False,
-        )  # fmt: skip
 
 
 def adam(

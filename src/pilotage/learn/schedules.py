@@ -15,6 +15,11 @@ def linear(progress: float, *, final: float = 0.0) -> float:
     return 1.0 + (final - 1.0) * progress
 
 
+def step(progress: float, *, at: float = 0.5, final: float = 0.1) -> float:
+    """A factor of 1 over the share `at` of the run, then of `final`."""
+    return 1.0 if progress < at else final
+
+
 def cosine(progress: float, *, final: float = 0.0, warmup: float = 0.0) -> float:
     """A factor that rises from 0 over the share `warmup` of the run, then falls along half a cosine to `final`."""
     if progress < warmup:

@@ -47,8 +47,10 @@ def decision_weights(how: str, owner: Tensor, over_ranks: Sum = alone) -> Tensor
     import torch  # here, since recipes check the names of reductions and need no torch for it
 
     if how == "token":
-        count = over_ranks(torch.tensor(float(len(owner)), dtype=torch.float64))
-        return torch.full((len(owner),), 1.0 / max(float(count), 1.0))
+        count = float(len(owner))
+        if over_ranks is not alone:
+            count = float(over_ranks(torch.tensor(count, dtype=torch.float64)))
+        return torch.full((len(owner),), 1.0 / max(count, 1.0))
     lengths = torch.bincount(owner) if len(owner) else torch.zeros(0)
     episodes = float(over_ranks((lengths > 0).sum().double()))
     if how == "sequence":

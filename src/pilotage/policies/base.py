@@ -199,6 +199,10 @@ class SpeakingPolicy(Policy):
     def end_token(self) -> int:
         """The id that closes a message."""
 
+    def can_read(self, tokens: Sequence[int]) -> bool:
+        """Whether a prompt of these token ids leaves room for a message."""
+        return True
+
     @cached_property
     def generated(self) -> Generated:
         """What `speak` has generated so far, for counting."""

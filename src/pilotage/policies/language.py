@@ -20,7 +20,8 @@ from pilotage.policies.characters import Characters
 from pilotage.policies.distributions import Categorical
 from pilotage.policies.packing import Packing, pack
 
-CHUNK_ABOVE = 2**24  # logits; above, they are recomputed chunk by chunk in the backward pass
+CHUNK_ABOVE = 2**24  # logits; above, they are worked out again in the backward pass, chunk by chunk
+CHUNK = 2**22  # logits of a chunk; a backward pass holds some seven times as much
 SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
@@ -69,6 +70,20 @@ def scores(hidden: Tensor, head: Tensor, bias: Tensor | None, action: Tensor, en
     if not entropy:
         return (logp,)
     return logp, normaliser - ((logits - normaliser.unsqueeze(-1)).exp() * logits).sum(-1)
+
+
+def chosen_scores(
+    hidden: Tensor, head: Tensor, bias: Tensor | None, action: Tensor, entropy: bool
+) -> tuple[Tensor, ...]:
+    """As `scores`, but without holding all logits where they are more than `CHUNK_ABOVE`."""
+    if len(hidden) * len(head) <= CHUNK_ABOVE:
+        return scores(hidden, head, bias, action, entropy)
+    rows = max(1, CHUNK // len(head))
+    parts = [
+        checkpoint(scores, h, head, bias, a, entropy, use_reentrant=False, preserve_rng_state=False)
+        for h, a in zip(torch.split(hidden, rows), torch.split(action, rows), strict=True)
+    ]
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
 class Critic(nn.Module):
@@ -132,6 +147,9 @@ class LanguageModel(SpeakingPolicy):
     def end_token(self) -> int:
         return self.tokenizer.ends[0]
 
+    def can_read(self, tokens: Sequence[int]) -> bool:
+        return len(tokens) < self.context
+
     def speak(
         self,
         prompts: Sequence[Tensor],
@@ -185,15 +203,7 @@ class LanguageModel(SpeakingPolicy):
 
     def _scores(self, hidden: Tensor, action: Tensor, entropy: bool) -> tuple[Tensor, ...]:
         head = self.model.get_output_embeddings()
-        weight, bias = llama.matrix(head), getattr(head, "bias", None)
-        rows = max(1, CHUNK_ABOVE // len(weight))
-        if len(hidden) <= rows:
-            return scores(hidden, weight, bias, action, entropy)
-        parts = [
-            checkpoint(scores, h, weight, bias, a, entropy, use_reentrant=False, preserve_rng_state=False)
-            for h, a in zip(torch.split(hidden, rows), torch.split(action, rows), strict=True)
-        ]
-        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+        return chosen_scores(hidden, llama.matrix(head), getattr(head, "bias", None), action, entropy)
 
     def _values(self, packing: Packing) -> Tensor:
         if self.critic is None:

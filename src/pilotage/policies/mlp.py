@@ -20,12 +20,34 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "ge
 
 
 class Network(nn.Sequential):
-    """Layers in a row, each run without what a module does around its call: that costs as much as a small product."""
+    """Layers in a row, each run without what a module does around its call: that costs as much as a small product.
+
+    Without gradients, as for acting, layers are run from views of their weights that are kept.
+    """
+
+    views: list[tuple[Tensor, Tensor, nn.Module | None]] | None = None  # weight, bias and the activation after them
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            first: Any = self._modules["0"]
+            if (
+                self.views is None or self.views[0][0].data_ptr() != first.weight.data_ptr()
+            ):  # the first time, or a copy
+                self.views = self._views()
+            for weight, bias, activation in self.views:
+                x = torch.addmm(bias, x, weight)
+                if activation is not None:
+                    x = activation.forward(x)
+            return x
         for layer in self._modules.values():
             x = layer.forward(x)
         return x
+
+    def _views(self) -> list[tuple[Tensor, Tensor, nn.Module | None]]:
+        linears = [layer for layer in self._modules.values() if isinstance(layer, nn.Linear)]
+        activations = [layer for layer in self._modules.values() if not isinstance(layer, nn.Linear)]
+        pairs = zip(linears, [*activations, None], strict=True)
+        return [(linear.weight.detach().t(), linear.bias.detach(), activation) for linear, activation in pairs]
 
 
 def network(sizes: list[int], activation: str, last_gain: float) -> Network:
@@ -113,7 +135,7 @@ class ActorCritic(ActingPolicy):
 
     @torch.inference_mode()
     def act(self, observation: Any, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
-        out = self.actor(self._features(observation))
+        out = self.actor.forward(self._features(observation))
         if self.discrete:
             log_probabilities = out.log_softmax(-1)
             if greedy:

@@ -25,8 +25,7 @@ from pilotage.policies.denoise.networks import CausalDenoiser, MLPDenoiser
 from pilotage.policies.denoise.process import Levels, Process
 from pilotage.policies.normalise import Normaliser
 
-SOLVERS, PASTS = ("euler", "ancestral", "heun"), ("denoised", "clean", "renoised")
-NETWORKS = ("mlp", "transformer")
+SOLVERS, PASTS, NETWORKS = ("euler", "ancestral", "heun"), ("denoised", "clean", "renoised"), ("mlp", "transformer")
 ZEROS = np.zeros(4, np.uint64)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pilotage.data.batch import Batch
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
-from pilotage.policies.base import ActingPolicy, Policy
+from pilotage.policies.base import ActingPolicy, Policy, SpeakingPolicy
 from pilotage.worlds.base import World
 
 NextTask = Callable[[], Task]
@@ -44,6 +44,23 @@ class Rollout:
 
     def load_state_dict(self, state: Mapping[str, Any], world: World) -> None:
         """Takes the unfinished work up again, on a fresh world."""
+
+
+def returns_by_group(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """[G] least, mean and largest return of each group's valid episodes, in the order of group ids; NaN where there is
+    none."""
+    order = {group: i for i, group in enumerate(sorted(set(batch["group"].tolist())))}
+    group = torch.tensor([order[group] for group in batch["group"].tolist()], dtype=torch.int64)[batch.valid]
+    returns, unknown = batch.returns.double()[batch.valid], torch.full((len(order),), torch.nan, dtype=torch.float64)
+    least, mean, most = (
+        unknown.scatter_reduce(0, group, returns, how, include_self=False) for how in ("amin", "mean", "amax")
+    )
+    return least, mean, most
+
+
+def fits(policy: SpeakingPolicy, task: Task) -> bool:
+    """Whether the policy can be asked this task at all."""
+    return policy.can_read(policy.encode(task.shown, prompt=True))
 
 
 def begin(policy: ActingPolicy, lanes: Sequence[int]) -> None:

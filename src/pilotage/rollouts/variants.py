@@ -5,6 +5,7 @@ A form is a function of (world, task, rng) that gives the task as it is asked an
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from pilotage.data.piece import UsageError, load, nearest
 from pilotage.data.tasks import Task
 from pilotage.worlds.text import Answer, turns_of
+
+HINTS = (0.25, 0.5, 0.75)  # of a solution: Liu et al. 2025, arXiv 2507.10628
 
 Form = Callable[[Any, Task, np.random.Generator], tuple[Task, Answer]]
 
@@ -38,4 +41,54 @@ def diverge(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, Ans
     return improve(world, task, rng, "diverge")
 
 
-FORMS: Mapping[str, Form] = {"improve": improve, "diverge": diverge}
+def hint(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, str]:
+    """The beginning of a right solution is shown, and the rest of it follows."""
+    solution, ratio = world.solution(task), HINTS[int(rng.integers(len(HINTS)))]
+    return hinted(world, task, ratio), solution[len(beginning(solution, ratio, task.answer)) :]
+
+
+def hinted(world: Any, task: Task, ratio: float) -> Task:
+    """The task with the first `ratio` of its solution shown, never the answer."""
+    text = beginning(world.solution(task), ratio, task.answer)
+    return task.put(world.phrase("hint", task, hint=text), f"hint {ratio:g}")
+
+
+def beginning(solution: str, ratio: float, answer: str) -> str:
+    """The first round(ratio · length) characters (half to even), without any of the answer that stands last; where that
+    is said several times over, with nothing but signs between, without any of these.
+
+    Raises UsageError where the answer does not stand in the solution.
+    """
+    end = solution.rfind(answer) if answer else len(solution)
+    if end < 0:
+        raise UsageError(f"hints need right solutions: {solution!r} does not hold the answer {answer!r}")
+    while answer:
+        before = solution[:end].rstrip(string.punctuation + string.whitespace)
+        alone = before.endswith(answer) and not before[: -len(answer)][-1:].isalnum()
+        if not alone:
+            break
+        end = len(before) - len(answer)
+    return solution[: min(round(ratio * len(solution)), end)]
+
+
+def simplify(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, str]:
+    """A simpler problem with the same answer is asked for, by the world's own rule."""
+    return _rewritten(world, task, rng, "simplify")
+
+
+def diversify(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, str]:
+    """Another problem with the same answer is asked for, by the world's own rule."""
+    return _rewritten(world, task, rng, "diversify")
+
+
+def _rewritten(world: Any, task: Task, rng: np.random.Generator, kind: str) -> tuple[Task, str]:
+    return task.put(world.phrase(kind, task, answer=task.answer), kind), world.rewrite(kind, task, rng)
+
+
+FORMS: Mapping[str, Form] = {
+    "improve": improve,
+    "diverge": diverge,
+    "hint": hint,
+    "simplify": simplify,
+    "diversify": diversify,
+}

@@ -21,14 +21,16 @@ class Window(Rollout):
 
     The first `random_decisions` are drawn uniformly from the action space, whole windows of them: what off-policy
     methods begin with. `greedy`: after those, the policy's best actions instead of draws. Per-episode extras: `lane`,
-    `episode_return`, `episode_length` of whole episodes that ended here (NaN otherwise).
+    `episode_return`, `episode_length` of whole episodes that ended here (NaN otherwise), and `success` in the same way
+    once the world has told any.
     """
 
     def __init__(self, *, lanes: int = 8, steps: int = 128, random_decisions: int = 0, greedy: bool = False) -> None:
         self.lanes, self.steps, self.random_decisions, self.greedy = lanes, steps, random_decisions, greedy
         self.played = 0  # decisions so far
         self.observation: np.ndarray[Any, Any] | None = None
-        self.running = np.zeros((2, lanes))  # return and length so far of each lane's episode
+        self.running = np.zeros((3, lanes))  # return, length and success so far of each lane's episode
+        self.tells = False  # whether the world has told success
         self.keys = np.zeros(lanes, dtype=np.int64)
 
     def __call__(
@@ -44,7 +46,7 @@ class Window(Rollout):
         reward = np.zeros((steps, lanes), np.float32)
         terminated, truncated, invalid = (np.zeros((steps, lanes), bool) for _ in range(3))
         finals: dict[tuple[int, int], Any] = {}
-        finished: dict[tuple[int, int], tuple[float, float]] = {}
+        finished: dict[tuple[int, int], list[float]] = {}
         keys = np.zeros((steps, lanes), np.int64)
         every = list(range(lanes))
         blind = None
@@ -65,19 +67,22 @@ class Window(Rollout):
                 over |= invalid[t]
             self.running[0] += reward[t]
             self.running[1] += 1
+            if outcome.success is not None:
+                self.tells = True
+                self.running[2] = np.maximum(self.running[2], outcome.success)
             following = outcome.observation
             if over.any():
                 ended = over.nonzero()[0]
                 following = np.array(following)
                 for lane in ended.tolist():
                     finals[lane, t] = following[lane].copy()
-                    finished[lane, t] = (float(self.running[0, lane]), float(self.running[1, lane]))
+                    finished[lane, t] = self.running[:, lane].tolist()
                 following[ended] = self._start(policy, world, next_task, ended.tolist())
                 self.running[:, ended] = 0
             self.observation = following
         return _record(
             np.stack(observations), torch.stack(actions), torch.stack(logps), reward, terminated, truncated, invalid,
-            keys, finals, finished, self.observation,
+            keys, finals, finished, self.observation, self.tells,
         )  # fmt: skip
 
     def _start(self, policy: ActingPolicy, world: World, next_task: NextTask, lanes: list[int]) -> np.ndarray[Any, Any]:
@@ -87,11 +92,19 @@ class Window(Rollout):
         return np.array(world.reset(tasks, lanes))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"observation": self.observation, "running": self.running, "keys": self.keys, "played": self.played}
+        return {
+            "observation": self.observation,
+            "running": self.running,
+            "keys": self.keys,
+            "played": self.played,
+            "tells": self.tells,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any], world: World) -> None:
         self.observation, self.played = state["observation"], int(state["played"])
-        self.running, self.keys = np.array(state["running"]), np.array(state["keys"])
+        saved = np.array(state["running"])
+        self.running[: len(saved)] = saved  # checkpoints of earlier versions have no row of success
+        self.keys, self.tells = np.array(state["keys"]), bool(state.get("tells", False))
 
 
 def _record(
@@ -104,8 +117,9 @@ def _record(
     invalid: np.ndarray[Any, Any],
     keys: np.ndarray[Any, Any],
     finals: Mapping[tuple[int, int], Any],
-    finished: Mapping[tuple[int, int], tuple[float, float]],
+    finished: Mapping[tuple[int, int], list[float]],
     following: np.ndarray[Any, Any],
+    tells: bool,
 ) -> Batch:
     """[steps, lanes, …] arrays as lane-major columns, cut where episodes ended."""
     steps, lanes = reward.shape
@@ -116,7 +130,7 @@ def _record(
     places = list(zip(lane.tolist(), time.tolist(), strict=True))
     at = terminated.T[lane, time], truncated.T[lane, time], invalid.T[lane, time]
     stop = np.select([at[2], at[0], at[1]], [Stop.INVALID, Stop.TERMINATED, Stop.TIME_LIMIT], Stop.WINDOW)
-    whole = np.array([finished.get(place, (np.nan, np.nan)) for place in places], np.float32)
+    whole = np.array([finished.get(place, [np.nan] * 3) for place in places], np.float32)
     final = np.stack([finals.get(place, following[place[0]]) for place in places])
 
     def columns(array: Any) -> torch.Tensor:
@@ -141,5 +155,6 @@ def _record(
             "final_observation": torch.from_numpy(final),
             "episode_return": torch.from_numpy(whole[:, 0].copy()),
             "episode_length": torch.from_numpy(whole[:, 1].copy()),
+            **({"success": torch.from_numpy(whole[:, 2].copy())} if tells else {}),
         },
     )

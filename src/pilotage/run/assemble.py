@@ -16,6 +16,7 @@ from pilotage.data.tasks import Task, Text
 from pilotage.learn.learner import Learner, Ranks
 from pilotage.policies.base import ActingPolicy, Policy, SpeakingPolicy
 from pilotage.rollouts.base import Rollout
+from pilotage.rollouts.idle import Idle
 from pilotage.rollouts.messages import Messages
 from pilotage.run.recipe import Recipe
 from pilotage.samplers.base import Play, Sampler
@@ -147,7 +148,19 @@ def assemble(recipe: Recipe, ranks: Ranks | None = None, *, fill: bool = True) -
         rollout.check(policy, world)
         rollout.check_sizes(world, recipe.prompts_per_step, recipe.samples_per_prompt)
     credit = _in_order({n: _link(f"credit.{n}", link, CREDIT_SEES) for n, link in recipe.credit.items()})
+    for name, link in credit.items():
+        least = getattr(link.function, "least_samples", 1)
+        if recipe.samples_per_prompt < least:
+            raise UsageError(
+                f"credit.{name} compares a group's members: samples_per_prompt is at least {least}, "
+                f"not {recipe.samples_per_prompt}"
+            )
     store = _fitting("store", recipe.store, "add", "batches", *KEEPS)
+    if hasattr(store, "fill") and not isinstance(rollout, Idle):
+        raise UsageError(
+            f"{recipe.store.use!r} is full from the start and takes no new episodes; its rollout is "
+            "pilotage.rollouts.idle:Idle"
+        )
     facts = {}
     if recipe.evaluation.policy and recipe.evaluation.policy not in recipe.targets:
         raise UsageError(

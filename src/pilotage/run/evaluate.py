@@ -20,7 +20,7 @@ from pilotage.rollouts.messages import Messages
 from pilotage.run.assemble import open_world
 from pilotage.run.recipe import Recipe
 from pilotage.run.statistics import cluster_bootstrap
-from pilotage.worlds.base import World
+from pilotage.worlds.base import Categorised, World
 
 MEASURES_SEE = ("policy", "world", "recipe", "step", "streams")  # what a measure may ask for by name
 SHOWN = 16  # transcripts kept per evaluation
@@ -117,14 +117,18 @@ class Evaluator:
             self.world.close()
 
 
-def distinct(world: World, count: int) -> list[Task]:
-    """The first `count` held-out tasks whose prompts differ (fewer where the world seems to have no more).
+def distinct(world: World, count: int, category: str = "") -> list[Task]:
+    """The first `count` held-out tasks, of a category if one is named, whose prompts differ (fewer where the world
+    seems to have no more).
 
     A prompt judged twice is no second witness: with repeats, intervals over tasks would be too narrow.
     """
     found: dict[tuple[str, int], Task] = {}
     for key in range(8 * count):
-        task = world.task(key, "held_out")
+        if category and isinstance(world, Categorised):
+            task = world.task_of(category, key, "held_out")
+        else:
+            task = world.task(key, "held_out")
         found.setdefault((task.prompt, 0 if task.prompt else key), task)
         if len(found) == count:
             break

@@ -48,7 +48,7 @@ class Experiment:
     pairs: (candidate, baseline) labels that are compared. judge: the criterion as a function of runs and comparisons.
     others: runs that are not ours, given seeds and whether this is the quick version. start_per_seed: each seed has a
     start of its own, of that seed; else all share the start as it stands in the recipe. prepare: makes what the arms
-    need and is not there, such as data sets, before they are asked for.
+    need and is not there, such as data sets, before they are asked for, given whether this is the quick version.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Experiment:
     quick_seeds: Sequence[int] = (100, 101)
     others: Callable[[Sequence[int], bool], Runs] | None = None
     start_per_seed: bool = False
-    prepare: Callable[[], None] | None = None
+    prepare: Callable[[bool], None] | None = None
 
 
 def planned(arms: Mapping[str, Recipe], seeds: Sequence[int], start_per_seed: bool = False) -> list[runner.Job]:
@@ -85,7 +85,7 @@ def run(
     Raises RunStopped if a run failed, ComparisonStopped if asked to stop.
     """
     if experiment.prepare is not None:
-        experiment.prepare()
+        experiment.prepare(quick)
     arms, seeds = experiment.arms(quick), experiment.quick_seeds if quick else experiment.seeds
     plan = planned(arms, seeds, experiment.start_per_seed)
     runner.make_starts(plan)

@@ -26,6 +26,7 @@ LANES = 8  # episodes played side by side
 JUDGED = 20  # held-out episodes behind each reference return
 LONGEST = 1000  # decisions of an episode, where the world sets no limit
 KEPT = ("observation", "action", "reward")
+UNTRAINED = frozenset({"", "random", "scripted", "script", "play"})
 QUALITIES = ("random", "medium", "expert", "mixed:SHARE", "scripted", "scripted:NOISE", "play")
 
 Told = Callable[[str, int, int], None]  # what is under way, how far it is, and of how much
@@ -72,8 +73,12 @@ class Quality:
         return "script" if "scripted" in self.shares else "expert"
 
     def needs(self) -> set[str]:
-        """Of which trained policies there must be a run."""
-        return {self.best, *self.shares} - {"", "random", "scripted", "script", "play"}
+        """Which trained policies there must be a run of, that of scores included."""
+        return {self.best, *self.shares} - UNTRAINED
+
+    def plays(self) -> set[str]:
+        """Which of them decisions are logged from. Where there are none, there may be no scores either."""
+        return self.needs() if set(self.shares) - UNTRAINED else set()
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,11 @@ def make(order: Order, runs: Mapping[str, Path], told: Told = lambda name, count
         if not best:
             world, player = _playing(world, order)
             policies["play"] = player
-        returns = {name: _judged(name, policies[name], world, order, told) for name in ("random", best) if best}
+        returns = {
+            name: _judged(name, policies[name], world, order, told)
+            for name in ("random", best)
+            if best and name in policies
+        }
         record, who = _played(order, policies, world, told)
         about = dataset.About(
             order.name,

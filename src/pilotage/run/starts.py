@@ -45,7 +45,7 @@ def is_made(start: Recipe) -> bool:
 def ensure(start: Recipe, train: Train) -> Path:
     """The run folder of a start, trained first (or further) if need be. Other processes that want it wait."""
     folder = start_folder(start)
-    with _alone(folder):
+    with alone(folder):
         if not is_made(start):
             train(start, folder)
     return folder
@@ -57,7 +57,10 @@ def finished(folder: Path) -> Parts:
     if found is None:
         raise UsageError(f"{folder} has no checkpoint yet")
     parts = assemble(Recipe.from_json(read_recipe(folder)), fill=False)
-    parts.load_state_dict(checkpoint.load(found)[1]["parts"])
+    state = checkpoint.load(found)[1]["parts"]
+    if "terms" in state["learner"]:  # what optimisers hold is of no use to acting
+        state["learner"]["terms"] = {name: {} for name in state["learner"]["terms"]}
+    parts.load_state_dict(state)
     return parts
 
 
@@ -87,7 +90,7 @@ def ensure_data(data: Recipe, plan: Stored, train: Train) -> Batch:
     name = hashlib.sha256(json.dumps([data.digest(), settings]).encode()).hexdigest()[:16]
     folder = cache_folder() / "data" / name
     ensure(data, train)
-    with _alone(folder):
+    with alone(folder):
         found = checkpoint.latest(folder)
         if found is None:
             found = checkpoint.save(folder, 0, _recorded(data, plan).tree())
@@ -135,8 +138,8 @@ def _state(made: Recipe) -> Any:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds a lock beside the folder: arms of a comparison that run side by side make a thing once."""
+def alone(folder: Path) -> Iterator[None]:
+    """Holds a lock beside a folder: processes that want the same thing made, side by side, make it once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)  # the system frees it when the process ends, however it ends

@@ -31,7 +31,7 @@ class Counters:
         if "replayed" in batch:
             batch = batch.select(~batch["replayed"])
         self.decisions += int(batch.fresh.sum())
-        ended = int((batch["stop"] != Stop.WINDOW).sum())
+        ended = int((batch["stop"] != Stop.WINDOW).sum()) if len(batch) else 0  # a plan that plays nothing says nothing
         self.episodes += ended
         self.verdicts += ended
 
@@ -78,7 +78,9 @@ def summarise(batch: Batch) -> dict[str, float]:
     elif bool(valid.any()):
         found["train/reward"] = _mean(batch.returns[valid])
     if "success" in batch:
-        found["train/success"] = _mean(batch["success"][valid])
+        told = valid & torch.isfinite(batch["success"].float())  # of whole episodes, as returns
+        if bool(told.any()):
+            found["train/success"] = _mean(batch["success"][told])
     goes_on = bool((batch["stop"] == Stop.WINDOW).any())  # then returns of its group are not known yet
     if int(batch["group"].max()) + 1 < len(batch) and not goes_on:
         found["train/no_signal"] = _mean(without_signal(batch))

@@ -1,4 +1,4 @@
-"""Tasks one after the other, each new, or drawn from a pool."""
+"""Tasks one after the other, each new, or of a pool."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.samplers.base import Sampler
+from pilotage.samplers.orders import Shuffled, check_pool, walk_start
 from pilotage.worlds.base import World
 
 
@@ -24,7 +25,7 @@ class Uniform(Sampler):
 
     def open(self, world: World, streams: Streams) -> None:
         super().open(world, streams)
-        self.start = streams.number("tasks/start") % 2**40
+        self.start = walk_start(streams)
 
     def next(self) -> Task:
         number = self.start + self.position
@@ -32,6 +33,28 @@ class Uniform(Sampler):
             number = int(self.streams.generator("tasks", self.position).integers(self.pool))
         self.position += 1
         return self.world.task(number, "train")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.position = int(state["position"])
+
+
+class Round(Sampler):
+    """The training tasks 0 … pool - 1 in one random order, round after round."""
+
+    def __init__(self, *, pool: int = 512) -> None:
+        check_pool(pool)
+        self.pool, self.position = pool, 0
+
+    def open(self, world: World, streams: Streams) -> None:
+        super().open(world, streams)
+        self.order = Shuffled(streams, "tasks/pool", self.pool, reshuffle=False)
+
+    def next(self) -> Task:
+        self.position += 1
+        return self.world.task(self.order.at(self.position - 1), "train")
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

@@ -40,13 +40,15 @@ class World(ABC):
 
     `observation` and `action` are a `Text` or a gymnasium space. `metric` names what an evaluation reports: "accuracy"
     where the reward is a verdict in [0, 1], "success" where outcomes tell it and it is what counts, "return" elsewhere.
-    `reward_range` bounds an episode's return.
+    `reward_range` bounds an episode's return. `longest`: how many decisions an episode has at the most, where the world
+    has a limit.
     """
 
     observation: Any
     action: Any
     metric: ClassVar[str] = "return"
     reward_range: tuple[float, float] = (-np.inf, np.inf)
+    longest: int | None = None
 
     @property
     def kind(self) -> str:
@@ -104,3 +106,15 @@ class Scripted(Protocol):
 
     def scripted(self, observation: NDArray[Any]) -> NDArray[Any]:
         """[n, …] observations → [n, …] actions."""
+
+
+@runtime_checkable
+class Categorised(Protocol):
+    """A world whose tasks fall into categories: `categories`, easiest first where it knows; `beyond`, those that
+    evaluations may ask for and training never does."""
+
+    categories: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+    def task_of(self, category: str, index: int, split: Split) -> Task:
+        """Task number `index` of a category in a split, the same at every call; its `category` says which."""

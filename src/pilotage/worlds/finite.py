@@ -94,6 +94,7 @@ class FiniteWorld(World):
         horizon, states, actions = model.reward.shape
         self.observation = spaces.MultiDiscrete([horizon + 1, states])
         self.action = spaces.Discrete(actions)
+        self.longest = horizon
         self.reward_range = (0.0, float(horizon) if largest_return is None else largest_return)
         self._reach = model.transition.cumsum(-1)
         self._start = model.start.cumsum()

@@ -66,6 +66,7 @@ class GymWorld(World):
         self.seed, self.clip_actions = seed, clip_actions
         self._settings = dict(settings or {})
         self._spec = deepcopy(gymnasium.spec(known_id(env_id)))
+        self.longest = self._spec.max_episode_steps
         self._spec.order_enforce = (
             False  # its check costs a call a step; `_trails` below says who has a running episode
         )

@@ -46,7 +46,7 @@ class Digits(World):
         if steps < 1:
             raise UsageError(f"a picture takes at least one step, not {steps}")
         self.chain, self.seed = Chain(SIZE, steps, CLASSES), seed
-        self.reward = pictures.REWARDS[reward]
+        self.reward, self.longest = pictures.REWARDS[reward], steps
         self.observation, self.action = spaces_of(self.chain)
         self._shown = np.zeros((0, self.chain.width), np.float32)  # by lane; no steps left: nothing runs there
 

@@ -22,6 +22,7 @@ import numpy as np
 from pilotage.data.piece import UsageError
 from pilotage.data.tasks import Task, Text
 from pilotage.worlds import phrases
+from pilotage.worlds.arithmetic import terms_of
 from pilotage.worlds.base import Outcome
 from pilotage.worlds.text import TextWorld
 
@@ -183,11 +184,6 @@ def calculate(expression: str) -> int | None:
     if len(expression) > LONGEST_CALL or not SUM.fullmatch(expression):
         return None
     return sum(terms_of(expression))
-
-
-def terms_of(expression: str) -> list[int]:
-    """`3+4-5` → 3, 4, -5."""
-    return [int(term) for term in re.findall(r"[+-]?[0-9]+", expression)]
 
 
 __all__ = ["ModeWorld", "Sums", "calculate"]

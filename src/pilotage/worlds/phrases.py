@@ -12,15 +12,21 @@ from collections.abc import Mapping
 from pilotage.data.piece import UsageError, nearest
 
 ENGLISH: Mapping[str, str] = {
-    "hint": "{prompt}\n\nA right solution begins like this; write the whole of it: {hint}",
+    "hint": "{prompt}\n\nA right solution begins like this; go on from there: {hint}",
     "improve": "{prompt}\n\nAn earlier answer was: {answer}\nCheck it and give a better answer.",
     "diverge": "{prompt}\n\nAn earlier answer was: {answer}\nSay in short how it went about it, then take a clearly "
     "different way and answer.",
+    "simplify": "Put this problem in simpler words. Task, conditions and answer stay the same; the answer is {answer}, "
+    "which must not be told. Write the new problem only, between two lines of ```.\n\n{prompt}",
+    "diversify": "Put this problem in quite other words. Task, conditions and answer stay the same; the answer is "
+    "{answer}, which must not be told. Write the new problem only, between two lines of ```.\n\n{prompt}",
 }
 COMPACT: Mapping[str, str] = {
     "hint": "{prompt}{hint}",
     "improve": "{prompt}{answer}=",
     "diverge": "{prompt}{answer}==",
+    "simplify": "={prompt}{answer}",
+    "diversify": "=={prompt}{answer}",
 }
 
 

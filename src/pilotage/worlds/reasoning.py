@@ -30,6 +30,7 @@ from pilotage.data.piece import UsageError, nearest
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task, Text
 from pilotage.worlds import phrases
+from pilotage.worlds.arithmetic import other_sum, simpler_sum, terms_of, value
 from pilotage.worlds.chat import CHAT, PLAIN, conversation
 from pilotage.worlds.text import TextWorld, place
 
@@ -216,9 +217,33 @@ class ReasoningWorld(TextWorld):
             return self._worked(_running_totals(task.prompt, rng if wrong else None), rng)
         return self._worded(task, _spoilt(task.answer, rng) if wrong else task.answer)
 
+    def solution(self, task: Task) -> str:
+        """The answer, worked without detours where it is a short sum."""
+        answer = super().solution(task)
+        if self.short and self.dataset == "chain_sum":
+            return SEPARATOR.join(_running_totals(task.prompt, None)) + self._told(answer)
+        return answer
+
+    def rewrite(self, kind: str, task: Task, rng: np.random.Generator) -> str:
+        """Short sums with two terms added up already ("simplify"), or in another order ("diversify")."""
+        rules = {"simplify": simpler_sum, "diversify": other_sum}
+        if not self.short or self.dataset != "chain_sum" or kind not in rules:
+            return super().rewrite(kind, task, rng)
+        return rules[kind](terms_of(task.prompt.removesuffix("=")), rng) + "="
+
+    def preserves(self, task: Task, text: str) -> bool | None:
+        """By the exact value, where problems are expressions."""
+        if not self.short or self.short.prompt is not _expression:
+            return None
+        return value(text.removesuffix("=")) == value(task.prompt.removesuffix("="))
+
+    def _told(self, answer: str) -> str:
+        """What comes after the totals: the answer, where the marker says so."""
+        return "" if self.marker == SEPARATOR else self.marker + answer
+
     def _worked(self, totals: list[str], rng: np.random.Generator) -> str:
         """Totals, some repeated as long as there is room, and where the marker is another, the answer after it."""
-        answer = "" if self.marker == SEPARATOR else self.marker + totals[-1]
+        answer = self._told(totals[-1])
         room = self.action.max_tokens - 1 - len(SEPARATOR.join(totals) + answer)
         steps = []
         for total in totals:
@@ -321,7 +346,7 @@ def _survives_json(tree: Any) -> bool:
 
 def _running_totals(prompt: str, slip: np.random.Generator | None) -> list[str]:
     """Totals of `12+34-5=` after each operation: 46, 41. With a slip one total is off, and so are all after it."""
-    terms = _terms(prompt.removesuffix("="))
+    terms = terms_of(prompt.removesuffix("="))
     steps = max(len(terms) - 1, 1)
     totals = np.cumsum(np.array(terms, dtype=object))[-steps:]
     if slip is not None:
@@ -329,20 +354,6 @@ def _running_totals(prompt: str, slip: np.random.Generator | None) -> list[str]:
         off = int(slip.choice([1, 2, 10])) * int(slip.choice([-1, 1]))
         totals = np.concatenate([totals[:at], totals[at:] + off])
     return [str(total) for total in totals]
-
-
-def _terms(expression: str) -> list[int]:
-    """`12+-3-5` → 12, -3, -5."""
-    terms, sign, digits = [], 1, ""
-    for character in expression + "+":
-        if character in string.digits:
-            digits += character
-            continue
-        if digits:
-            terms.append(sign * int(digits))
-            sign, digits = 1, ""
-        sign = -sign if character == "-" else sign
-    return terms
 
 
 def _spoilt(answer: str, rng: np.random.Generator) -> str:

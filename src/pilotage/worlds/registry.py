@@ -38,6 +38,13 @@ FAMILIES = (
         "language",
     ),
     Family(
+        "mixed",
+        "problems of several sizes or kinds, each a category that samplers can choose",
+        ("mixed:sums",),
+        "reasoning_gym",
+        "language",
+    ),
+    Family(
         "gym",
         "any registered gymnasium environment with Box or Discrete actions",
         ("gym:CartPole-v1", "gym:Pendulum-v1", "gym:HalfCheetah-v5"),
@@ -142,6 +149,12 @@ def _reasoning(name: str) -> Piece:
     return Piece("pilotage.worlds.reasoning:ReasoningWorld", {"dataset": known_dataset(name)})
 
 
+def _mixed(name: str) -> Piece:
+    from pilotage.worlds.mixed import mixture
+
+    return Piece("pilotage.worlds.mixed:MixedWorld", dict(mixture(name)))
+
+
 def _gym(name: str) -> Piece:
     from pilotage.worlds.gym import known_id
 
@@ -224,8 +237,8 @@ def _game(name: str) -> Piece:
 
 
 _MAKERS: dict[str, Callable[[str], Piece]] = {
-    "reasoning": _reasoning, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld, "bandit": _bandit,
-    "tabular": _tabular, "finite": _finite, "images": _images, "pointmaze": _pointmaze,
+    "reasoning": _reasoning, "mixed": _mixed, "gym": _gym, "minigrid": _minigrid, "metaworld": _metaworld,
+    "bandit": _bandit, "tabular": _tabular, "finite": _finite, "images": _images, "pointmaze": _pointmaze,
     "pairs": _pairs, "game": _game, "modes": _modes,
 }  # fmt: skip
 

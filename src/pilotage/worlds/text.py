@@ -98,6 +98,26 @@ class TextWorld(_KeepsSettings, World):
         """A problem in other words. Raises UsageError for a kind of phrase that the world lacks."""
         return phrases.fill(self.phrases, kind, prompt=task.prompt, **parts)
 
+    def solution(self, task: Task) -> str:
+        """A worked solution that is right, the answer last in it; the answer alone where a world does not work its
+        problems. Raises UsageError where there is none."""
+        if not task.answer:
+            raise UsageError(f"{type(self).__name__} stores no answers, so it has no solutions")
+        return task.answer
+
+    def rewrite(self, kind: str, task: Task, rng: np.random.Generator) -> str:
+        """The problem as another that has the same answer: one that is easier ("simplify") or only different
+        ("diversify"). Raises UsageError where the world has no rule for it."""
+        raise UsageError(f"{type(self).__name__} has no rules to rewrite its problems by; let the policy do it")
+
+    def preserves(self, task: Task, text: str) -> bool | None:
+        """Whether a problem in other words has the same answer; None where the world cannot tell."""
+        return None
+
+    def holds_out(self, prompt: str) -> bool:
+        """Whether a problem of this prompt would be held out."""
+        return place(prompt) < self.held_out_share
+
     def task(self, index: int, split: Split) -> Task:
         """Raises UsageError if problems of this split are too rare, and where a payload is no JSON."""
         cache = self.__dict__.setdefault("_cache", {})
@@ -113,7 +133,7 @@ class TextWorld(_KeepsSettings, World):
         limit = math.ceil(30 / min(share, 1 - share))  # a fair draw misses a split this often once in 10^13
         for attempt in range(limit):
             made = self.make(streams.generator(f"problem {split}", attempt, index))
-            if (place(made.prompt) < share) == (split == "held_out"):
+            if self.holds_out(made.prompt) == (split == "held_out"):
                 return replace(made, key=index, split=split, payload=_as_json(made.payload))
         raise UsageError(
             f"{type(self).__name__} has too few distinct problems: {limit} draws gave none that is "
