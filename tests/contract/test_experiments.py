@@ -312,6 +312,36 @@ def test_the_criterion_of_rep_exp(experiment, novel, last, bonus, wide, said):
     assert "pass@64 moved by -10.0 points" in judged.because
 
 
+@pytest.mark.parametrize(
+    ("after", "gain", "half", "wide", "said"),
+    [
+        (0.60, 0.20, 0.45, 1.0, "reproduced"),
+        (0.45, 0.20, 0.45, 1.0, "not reproduced"),  # it ends below GRPO
+        (0.60, 0.05, 0.45, 1.0, "not reproduced"),  # its first answers were as much better
+        (0.60, 0.20, 0.10, 1.0, "not reproduced"),  # not with the tokens that GRPO had
+        (0.53, 0.20, 0.50, 20.0, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_exit(experiment, after, gain, half, wide, said):
+    module = experiment("exit")
+    made, accuracy = module.EXPERIMENT, {"eval/accuracy": 0.4}
+    ks = {f"improving/accuracy@{k}": 0.5 for k in module.KS}
+    runs = {arm: measured(arm, {**ks}, {**ks, "improving/gain": 0.1}, **accuracy) for arm in module.RUNGS}
+    for side, tokens in (("exit", 1000), ("grpo", 500)):  # GRPO generates half as much
+        for run in runs[side]:
+            run.records.insert(1, {"step": 9, "kind": "train", "count/generated": tokens})
+    for run, luck in zip(runs["exit"], SPREAD[::-1], strict=True):
+        start, _, end = run.records
+        end |= {module.LAST: after + 0.01 * wide * luck, "improving/gain": gain + 0.01 * luck}
+        start[module.LAST] = half
+        middle = {"step": 5, "kind": "eval", **accuracy, module.LAST: (after if half > 0.2 else half) + 0.01 * luck}
+        run.records[1:1] = [{"step": 5, "kind": "train", "count/generated": 500}, middle]
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    judged = made.judge(runs, found)
+    assert judged.word == said
+    assert "exit-curriculum 50, 50" in judged.because
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_arms_are_recipes_that_can_be_written_down(experiment, name):
     made = experiment(name).EXPERIMENT

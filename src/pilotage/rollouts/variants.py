@@ -31,9 +31,9 @@ def form(name: str) -> Form:
 
 
 def improve(world: Any, task: Task, rng: np.random.Generator, kind: str = "improve") -> tuple[Task, Answer]:
-    """An earlier answer is shown, right or wrong as the world's solutions are, and a solution follows."""
+    """An earlier answer is shown, right or wrong as the world's solutions are, and a right solution follows."""
     earlier = turns_of(world.demonstrate(task, rng))[-1]
-    return task.put(world.phrase(kind, task, answer=earlier), kind), world.demonstrate(task, rng)
+    return task.put(world.phrase(kind, task, answer=earlier), kind), world.solution(task)
 
 
 def diverge(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, Answer]:
