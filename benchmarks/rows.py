@@ -166,6 +166,20 @@ def _sampling(rows: int, plans: int, about: float) -> Row:
     )
 
 
+def _step_cost(method: str, world: str, rounds: int, about: float, **settings: Any) -> Row:
+    """A step may cost 1.3 times the baseline's, so the rate is wanted to be 1 / 1.3 of it."""
+    return Row(
+        f"step-cost-{method}",
+        f"full steps of {method} over its baseline's, both ours, 32 prompts x 8, 0.14M parameters",
+        "generated tokens",
+        **_pair("steps", "step_cost"),
+        settings={"method": method, "world": world, "size": "0.14M", "rounds": rounds, "settings": settings},
+        target=0.77,
+        packages=("torch",),
+        about=about,
+    )
+
+
 def _drawing(store: str, what: str) -> Row:
     return Row(
         f"draw-{store}",
@@ -192,6 +206,13 @@ def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
         about=2,
     )
 
+
+# a line for each method whose step is held against its baseline's: slug, world, steps, seconds, the method's settings
+STEP_COSTS: tuple[Row, ...] = (
+    _step_cost("sec", "benchmarks.sums:Terms", rounds=4, about=5),
+    _step_cost("mmr1", "benchmarks.sums:Sums", rounds=4, about=7, **{"sampler.pool": 64, "sampler.every": 4}),
+    _step_cost("a2fm", "modes:sums", rounds=4, about=5, **{"rollout.forced": 2}),
+)
 
 ROWS: tuple[Row, ...] = (
     _ppo("ppo-cartpole", CARTPOLE, rounds=40, about=6),
@@ -267,6 +288,7 @@ ROWS: tuple[Row, ...] = (
         packages=("torch",),
         about=8,
     ),
+    *STEP_COSTS,
     _stepping("stepping-cartpole", "CartPole-v1", 8, 4000),
     _stepping("stepping-halfcheetah", "HalfCheetah-v5", 1, 8000),
 )

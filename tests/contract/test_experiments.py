@@ -10,13 +10,27 @@ import pytest
 import torch
 
 from helpers import episodes
+from pilotage import datasets
 from pilotage.data import dataset
 from pilotage.run import verdict
 from pilotage.run.results import RunResult
 
 ROOT = Path(__file__).parents[2]
 NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in p.read_text("utf-8")]
-CANDIDATES = {"nft", "lite-ppo", "mdpo", "mdpo-off", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
+CANDIDATES = {
+    "sec",
+    "mmr1",
+    "nft",
+    "lite-ppo",
+    "mdpo",
+    "mdpo-off",
+    "ppo of ours",
+    "a2pr",
+    "td3-bc-aw",
+    "iql-aw",
+    "beso",
+    "loop-4",
+}
 PEERS = [f"{method}_halfcheetah{log}" for method in ("td3_bc", "iql") for log in ("", "_half", "_good", "_expert")]
 AGAINST = ("ppo_halfcheetah", *PEERS)
 SPREAD = (-0.4, -0.2, 0.0, 0.2, 0.4)
@@ -276,6 +290,61 @@ def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, sa
     assert word(experiment("trajectory_weighting"), centres, wide, "eval/return") == said
 
 
+def counted(runs, **more):
+    """The same runs with a training record that has what a criterion reads, and tokens at both evaluations."""
+    return [
+        dataclasses.replace(
+            run,
+            records=[
+                {**run.records[0], "count/generated": 0.0},
+                {"kind": "train", "step": 5, "count/generated": 900.0, **more},
+                {**run.records[1], "count/generated": 1000.0},
+            ],
+        )
+        for run in runs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("random", "harder", "wide", "said"),
+    [
+        (0.35, 0.10, 0.01, "reproduced"),
+        (0.40, 0.10, 0.01, "not reproduced"),  # no better on the same sizes
+        (0.35, 0.04, 0.01, "not reproduced"),  # nor on six terms
+        (0.38, 0.10, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_sec(experiment, random, harder, wide, said):
+    module = experiment("sec")
+    runs = {}
+    for label, centre in {"sec": 0.4, "random": random, "easy-to-hard": 0.3}.items():
+        side = counted(around(label, centre, wide))
+        for run, luck in zip(side, SPREAD, strict=True):
+            run.records[2]["category/6x1"] = (harder if label == "sec" else 0.04) + 0.001 * luck
+        runs[label] = side
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.EXPERIMENT.pairs}
+    assert module.EXPERIMENT.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("grpo", "equal", "wide", "said"),
+    [
+        (0.35, 0.2, 0.01, "reproduced"),
+        (0.40, 0.2, 0.01, "not reproduced"),
+        (0.35, 0.4, 0.01, "not reproduced"),  # as many groups of equal rewards
+        (0.38, 0.2, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mmr1(experiment, grpo, equal, wide, said):
+    module = experiment("mmr1")
+    runs = {label: counted(around(label, centre, wide), **{"train/no_signal": share})
+            for label, centre, share in (("mmr1", 0.4, equal), ("grpo", grpo, 0.4))}  # fmt: skip
+    found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in module.EXPERIMENT.pairs}
+    judged = module.EXPERIMENT.judge(runs, found)
+    assert judged.word == said
+    assert "scoring included" in judged.because
+
+
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])
 def test_the_criterion_of_cartpole(experiment, centre, wide, said):
     words = ("reproduced", "not reproduced", "inconclusive")
@@ -438,3 +507,78 @@ def test_a_record_has_a_line_for_each_point_and_loses_nothing(experiment):
     text = common.written(found)
     assert json.loads(text) == {**found, "curve": [[0, 0.5], [200, None], [300, -1e-7]]}
     assert "  [200, null],\n" in text
+
+
+ON_LOGS = [
+    "a2pr", "beso", "rti_dp", "trajectory_weighting",
+    *(f"{m}_halfcheetah{s}" for m in ("td3_bc", "iql") for s in ("", "_half", "_good", "_expert")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_LOGS)
+def test_quick_versions_have_small_logs_of_their_own(name, experiment, monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "make", lambda world, quality, decisions, **more: asked.append((decisions, more)))
+    monkeypatch.setattr(dataset, "names", list)
+    made = experiment(name).EXPERIMENT
+    for quick in (False, True):
+        asked.clear()
+        made.prepare(quick)
+        assert {more["out"] for _, more in asked} == {recipe.get("store.data") for recipe in made.arms(quick).values()}
+        assert all(("-quick-v" in more["out"]) == quick for _, more in asked)
+    assert all(decisions <= 2000 and more.get("expert_steps", 0) <= 10 for decisions, more in asked)
+
+
+def spent(arm, start, end, tokens, **measures):
+    """Runs that generate so many tokens to their end, with measures that go from one value to another."""
+    found = []
+    for seed, luck in enumerate(SPREAD):
+        records = [
+            {"step": step, "kind": "eval", "eval/accuracy": start["eval/accuracy"], **start, "count/generated": used}
+            for step, used in ((0, 0.0), (9, tokens))
+        ]
+        records[1] |= {name: value + measures.get("wide", 0.01) * luck for name, value in end.items()}
+        trained = {"step": 9, "kind": "train", "count/generated": tokens}
+        found.append(RunResult(Path(), arm, seed, "eval/accuracy", [*records, trained], {}, {}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mrt", "accuracy", "wide", "said"),
+    [
+        (0.20, 0.80, 0.01, "reproduced"),
+        (0.20, 0.60, 0.01, "not reproduced"),  # a smaller regret, and worse answers
+        (0.40, 0.80, 0.01, "not reproduced"),
+        (0.27, 0.80, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mrt(experiment, mrt, accuracy, wide, said):
+    made = experiment("mrt").EXPERIMENT
+    start = {"eval/accuracy": 0.3, "regret/area": 0.8, "regret/tokens_to_solve": 30.0}
+    runs = {}
+    for arm in ("grpo", "grpo-length", "mrt", "mrt-term"):
+        ours = arm == "mrt"
+        end = {"eval/accuracy": accuracy if ours else 0.75, "regret/area": mrt if ours else 0.3}
+        side = spent(arm, start, end | {"regret/tokens_to_solve": 12.0}, 100.0, wide=wide)
+        runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
+    assert made.judge(runs, {}).word == said
+
+
+@pytest.mark.parametrize(
+    ("uniform", "base", "wide", "said"),
+    [
+        (0.70, 0.70, 0.01, "reproduced"),
+        (0.60, 0.70, 0.01, "not reproduced"),  # no better over budgets
+        (0.70, 0.60, 0.01, "not reproduced"),  # worse at the full one
+        (0.67, 0.70, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_anytime_reasoner(experiment, uniform, base, wide, said):
+    made = experiment("anytime_reasoner").EXPERIMENT
+    names = ("budgets/anytime", *(f"budgets/accuracy_{budget}" for budget in (4, 8, 16, 32)))
+    start = {"eval/accuracy": 0.3, **dict.fromkeys(names, 0.3)}
+    runs = {}
+    for arm, value in (("grpo", 0.65), ("uniform", uniform), ("base", base)):
+        side = spent(arm, start, dict.fromkeys(names, value), 100.0, wide=wide)
+        runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
+    assert made.judge(runs, {}).word == said

@@ -6,6 +6,7 @@ from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
     from pilotage.credit import bootstrap as bootstrap
+    from pilotage.credit import cuts as cuts
     from pilotage.credit import difficulty as difficulty
     from pilotage.credit import elliptical as elliptical
     from pilotage.credit import groups as groups

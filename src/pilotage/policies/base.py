@@ -215,10 +215,10 @@ class SpeakingPolicy(Policy):
         uniforms: Tensor,
         *,
         temperature: float = 1.0,
-        repeats: int = 1,
+        repeats: int | Sequence[int] = 1,
         limits: Sequence[int] | None = None,
     ) -> Messages:
-        """Samples `repeats` messages for each prompt (token ids), n = len(prompts) * repeats, prompt-major.
+        """Samples `repeats` messages for each prompt (token ids), or so many for each as named; n in all, prompt-major.
 
         uniforms: [n, max_new_tokens] in [0, 1): draw t of message i decides its token t, whatever else is in the batch
         (inverse of the cumulative distribution). temperature 0 is greedy. `logp` is that of the untempered model.

@@ -58,7 +58,7 @@ def speak(
     ends: Sequence[int],
     context: int,
     temperature: float = 1.0,
-    repeats: int = 1,
+    repeats: int | Sequence[int] = 1,
     limits: Sequence[int] | None = None,
 ) -> Messages:
     """Samples messages with an engine (see `SpeakingPolicy.speak`); one ends at any of `ends`, or at the context.
@@ -66,7 +66,8 @@ def speak(
     Raises UsageError for a prompt without a token.
     """
     n, most = uniforms.shape
-    if n != len(prompts) * repeats:
+    times = torch.tensor([repeats] * len(prompts) if isinstance(repeats, int) else list(repeats), dtype=torch.long)
+    if len(times) != len(prompts) or n != int(times.sum()):
         raise ValueError(f"{len(prompts)} prompts x {repeats} repeats need as many rows of uniforms, not {n}")
     if limits is not None and (len(limits) != n or min(limits, default=1) < 1):
         raise ValueError(f"{n} messages need as many limits of at least one token, not {limits}")
@@ -76,7 +77,10 @@ def speak(
         raise UsageError("a prompt needs at least one token")
     fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < context]
     if len(fitting) < len(prompts):
-        rows = [i * repeats + j for i in fitting for j in range(repeats)]
+        chosen = torch.zeros(len(prompts), dtype=torch.bool).index_fill(
+            0, torch.tensor(fitting, dtype=torch.long), True
+        )
+        rows = chosen.repeat_interleave(times).nonzero().squeeze(-1).tolist()
         some = speak(
             engine,
             [prompts[i] for i in fitting],
@@ -84,18 +88,18 @@ def speak(
             ends=ends,
             context=context,
             temperature=temperature,
-            repeats=repeats,
+            repeats=times[fitting].tolist(),
             limits=None if limits is None else [limits[row] for row in rows],
         )
         return _among(n, rows, some)
     together, lengths = padded(prompts)
     with torch.inference_mode():
         logits = engine.prefill(together, lengths, most)
-        if repeats > 1:
-            spread = torch.arange(len(prompts)).repeat_interleave(repeats)
+        if bool((times != 1).any()):
+            spread = torch.arange(len(prompts)).repeat_interleave(times)
             engine.select(spread)
             logits = logits[spread]
-        limit = (context - lengths).clamp(max=most).repeat_interleave(repeats)
+        limit = (context - lengths).clamp(max=most).repeat_interleave(times)
         if limits is not None:
             limit = limit.minimum(torch.tensor(limits))
         draws = uniforms.to(torch.float32).clamp(max=BELOW_ONE)

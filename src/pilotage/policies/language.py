@@ -156,7 +156,7 @@ class LanguageModel(SpeakingPolicy):
         uniforms: Tensor,
         *,
         temperature: float = 1.0,
-        repeats: int = 1,
+        repeats: int | Sequence[int] = 1,
         limits: Sequence[int] | None = None,
     ) -> Messages:
         engine: generate.Engine = generate.TransformersEngine(self.model)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pilotage.data.batch import Batch
@@ -26,7 +28,8 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Packing:
-    """N distinct tokens (a prompt that several episodes share counts once), numbered through the rectangles in order.
+    """N distinct tokens (a beginning that several episodes share, such as their prompt, counts once), numbered through
+    the rectangles in order.
 
     tokens: [N] ids. keep: [S] packed tokens whose states are wanted.
     """
@@ -47,7 +50,7 @@ def pack(batch: Batch, wanted: Tensor) -> Packing:
     column = torch.arange(batch.decisions) - offsets[owner]
     length = torch.zeros(len(batch), dtype=torch.long)
     length.scatter_reduce_(0, owner[wanted], column[wanted] + 1, "amax")
-    source = _first_of_equal_prompts(batch, column, length)
+    source = first_of_equal_starts(batch, column, length)
     rank = torch.zeros(batch.decisions, dtype=torch.long)
     count, places = 0, []
     for rows in buckets(length):
@@ -83,16 +86,34 @@ def buckets(length: Tensor) -> Iterator[Tensor]:
                 return
 
 
-def _first_of_equal_prompts(batch: Batch, column: Tensor, length: Tensor) -> Tensor:
-    """[D] the decision that stands for each: itself, or the same place in the first episode with an equal prompt."""
-    unsampled = torch.where(batch.sampled, column, batch.lengths[batch.owner])
-    prompt = batch.lengths.clone().scatter_reduce_(0, batch.owner, unsampled, "amin")
-    numbers = batch["action"].long().numpy()
-    known: dict[bytes, int] = {}
-    spans = zip(batch.offsets.tolist(), prompt.tolist(), length.tolist(), strict=False)
-    stand_in = torch.tensor(
-        [known.setdefault(numbers[o : o + size].tobytes(), e) if used else e for e, (o, size, used) in enumerate(spans)]
-    )
-    shared = torch.minimum(prompt, length[stand_in])[batch.owner]
-    shift = (batch.offsets[:-1][stand_in] - batch.offsets[:-1])[batch.owner]
-    return torch.arange(batch.decisions) + torch.where(column < shared, shift, 0)
+def first_of_equal_starts(batch: Batch, column: Tensor, length: Tensor) -> Tensor:
+    """[D] the decision that stands for each: the same place in the first episode that begins with the same tokens up to
+    there. To a causal model the two are one. Decisions at or beyond their episode's `length` stand for themselves."""
+    source = torch.arange(batch.decisions)
+    read = (column < length[batch.owner]).nonzero().squeeze(-1)
+    token, place = batch["action"][read].long().numpy(), column[read].numpy()
+    every = np.arange(len(read))
+    start = every - place
+    before = np.maximum(every - 1, start)  # the first token of an episode comes after itself
+    equal = False
+    salt = 0
+    while not equal:  # each beginning gets a number; should two have had one number, another salt parts them
+        salt += 1
+        parts = _mixed(token.astype(np.uint64) + _mixed(place.astype(np.uint64) + np.uint64(salt)))
+        sums = parts.cumsum()
+        _, first, same = np.unique(sums - (sums - parts)[start], return_index=True, return_inverse=True)
+        stand = first[same]
+        # proof by induction that what came before is the same too
+        equal = bool(
+            ((place[stand] == place) & (token[stand] == token) & (stand[before] == stand[before[stand]])).all()
+        )
+    source[read] = read[torch.from_numpy(stand)]
+    return source
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The numbers well mixed, one to one. Steele et al. 2014 (SplitMix64)."""
+    found = numbers * np.uint64(0x9E3779B97F4A7C15)
+    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return found ^ (found >> np.uint64(31))

@@ -6,6 +6,7 @@ from pilotage.data.lazy import submodules
 
 if TYPE_CHECKING:
     from pilotage.rollouts import base as base
+    from pilotage.rollouts import budgets as budgets
     from pilotage.rollouts import demonstrations as demonstrations
     from pilotage.rollouts import episodes as episodes
     from pilotage.rollouts import hints as hints
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from pilotage.rollouts import once as once
     from pilotage.rollouts import pairs as pairs
     from pilotage.rollouts import pool as pool
+    from pilotage.rollouts import prefixes as prefixes
     from pilotage.rollouts import replicas as replicas
     from pilotage.rollouts import rewrites as rewrites
     from pilotage.rollouts import rounds as rounds
+    from pilotage.rollouts import stops as stops
     from pilotage.rollouts import stored as stored
     from pilotage.rollouts import window as window
 else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -43,6 +44,11 @@ class Transcript:
         """A new transcript of the same task that begins with the first `length` tokens; none of them is trained in
         it."""
         return Transcript(self.task, self.context[:length])
+
+    def keep(self, length: int) -> None:
+        """Forgets all but the first `length` tokens; those stay what they are."""
+        self.tokens, self.logp = [self.context[:length]], [torch.cat(self.logp)[:length]]
+        self.sampled, self.turn, self.reward = self.sampled[:length], self.turn[:length], self.reward[:length]
 
     def hear(self, tokens: Sequence[int] | Tensor, turn: int) -> None:
         """Tokens the policy did not make: what the world said, or what is put into its mouth."""
@@ -208,14 +214,18 @@ def extend(
     *,
     turn: int,
     temperature: float,
-    repeats: int = 1,
+    repeats: int | Sequence[int] = 1,
     limits: Sequence[int] | None = None,
 ) -> Said:
-    """One message more on each script, sampled from where it stands; `repeats` successive scripts have one context.
+    """One message more on each script, sampled from where it stands; `repeats` successive scripts (so many, or for each
+    run of them as many as named) have one context.
 
     uniforms: [scripts, most new tokens]. limits: most new tokens of each.
     """
-    contexts = [script.context for script in scripts[::repeats]]
+    if isinstance(repeats, int):
+        contexts = [script.context for script in scripts[::repeats]]
+    else:
+        contexts = [scripts[end - count].context for end, count in zip(accumulate(repeats), repeats, strict=True)]
     said = policy.speak(contexts, uniforms, temperature=temperature, repeats=repeats, limits=limits)
     for script, tokens, logp in zip(scripts, said.tokens, said.logp, strict=True):
         script.say(tokens, logp, turn)

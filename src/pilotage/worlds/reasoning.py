@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 INDICES = 2**31
 LISTED = 10_000  # the few data sets that list their problems, rather than draw each by its index, list this many
 SAMPLED = 64
+LONGEST = 4_000  # characters of the judged part of an answer
 SEPARATOR = ";"  # of totals in worked sums
 # measured with 0.1.25: these draw from sets of texts, whose order Python changes from process to process
 UNSTABLE = (
@@ -203,6 +204,8 @@ class ReasoningWorld(TextWorld):
     def verify(self, task: Task, answer: str) -> float:
         """reasoning-gym's own score of the judged part. Raises RuntimeError if the problem cannot be made again."""
         judged = answer.rpartition(self.marker)[2].strip() if self.marker else answer
+        if len(judged) > max(LONGEST, 2 * len(task.answer)):
+            return 0.0  # no answer, and some parsers take minutes over it
         if task.answer.isascii() and not judged.isascii():
             return 0.0  # its number parsers take the digits of every script
         score = float(self._data.score_answer(judged, self._known_entry(task)))
