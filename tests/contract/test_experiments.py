@@ -290,6 +290,53 @@ def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, sa
     assert word(experiment("trajectory_weighting"), centres, wide, "eval/return") == said
 
 
+def decoding(label, start, end, steps, tokens=1000.0, wide=0.01):
+    """Runs that rose from `start` to `end` on a line, with so many decode steps for so many tokens."""
+    found = []
+    for seed, luck in enumerate(SPREAD[:4]):
+        records = []
+        for share in (0.0, 0.5, 1.0):
+            used = {"count/decode_steps": share * steps, "count/generated": share * tokens, "seconds": share}
+            records += [{"step": int(10 * share), "kind": "train", **used}] if share else []
+            value = start + share * (end + wide * luck - start)
+            records.append({"step": int(10 * share), "kind": "eval", "eval/accuracy": value})
+        found.append(RunResult(Path(), label, seed, "eval/accuracy", records, {}, {}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("end", "steps", "level", "wide", "said"),
+    [
+        (0.6, 200, 95, 0.01, "reproduced"),
+        (0.6, 300, 95, 0.01, "not reproduced"),  # 400 steps are only a third more than 300
+        (0.5, 200, 95, 0.01, "not reproduced"),  # ten points below PPO
+        (0.2, 200, 95, 0.01, "not reproduced"),  # it has not learnt
+        (0.6, 200, 70, 0.01, "inconclusive"),  # a gain where lengths are equal: not from their tail
+        (0.6, 200, 95, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_t_ppo(experiment, end, steps, level, wide, said):
+    module = experiment("t_ppo")
+    runs = {
+        "ppo": decoding("ppo", 0.3, 0.6, 400),
+        "t-ppo": decoding("t-ppo", 0.3, end, steps, wide=wide)[::-1],
+        "t-ppo-bootstrap": decoding("t-ppo-bootstrap", 0.3, 0.1, steps),
+        "ppo-level": decoding("ppo-level", 0.3, 0.6, 100),
+        "t-ppo-level": decoding("t-ppo-level", 0.3, 0.6, level),
+    }
+    judged = module.EXPERIMENT.judge(runs, {})
+    assert judged.word == said
+    assert f"{400 / steps:.2f}" in judged.because
+
+
+def test_t_ppo_is_held_to_two_thirds_of_the_decode_steps(experiment):
+    module = experiment("t_ppo")
+    # at 400 of its 800 steps, two thirds of PPO's 600, it is half way up
+    found = module.cheaply(decoding("t-ppo", 0.2, 0.6, 800, wide=0.0), decoding("ppo", 0.2, 0.6, 600, wide=0.0))
+    assert found.estimate == pytest.approx(-0.2)
+    assert module.saving(decoding("a", 0, 1, 50, 100), decoding("b", 0, 1, 90, 60)).estimate == pytest.approx(3.0)
+
+
 def counted(runs, **more):
     """The same runs with a training record that has what a criterion reads, and tokens at both evaluations."""
     return [
