@@ -606,6 +606,19 @@ def test_the_criterion_of_smollm2(experiment, before, after, said):
     assert "most memory 3.0 GiB" in judged.because
 
 
+def test_a_record_has_a_line_for_each_point_and_loses_nothing(experiment):
+    common = experiment("common")
+    found = {
+        "curve": [[0, 0.5], [200, float("nan")], [300, -1e-7]],
+        "seeds": [0, 1, 2],
+        "said": "[ 1,\n 2 ]",
+        "none": [],
+    }
+    text = common.written(found)
+    assert json.loads(text) == {**found, "curve": [[0, 0.5], [200, None], [300, -1e-7]]}
+    assert "  [200, null],\n" in text
+
+
 ON_LOGS = [
     "a2pr", "beso", "rti_dp", "trajectory_weighting",
     *(f"{m}_halfcheetah{s}" for m in ("td3_bc", "iql") for s in ("", "_half", "_good", "_expert")),
