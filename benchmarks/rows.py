@@ -226,6 +226,9 @@ def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
 STEP_COSTS: tuple[Row, ...] = (
     _step_cost("sec", "benchmarks.sums:Terms", rounds=4, about=5),
     _step_cost("mmr1", "benchmarks.sums:Sums", rounds=4, about=7, **{"sampler.pool": 64, "sampler.every": 4}),
+    _step_cost("ghpo", "benchmarks.sums:Digits", rounds=4, about=7, **{"rollout.cold_start": 0}),
+    _step_cost("clpo", "benchmarks.sums:Digits", rounds=4, about=7),
+    _step_cost("a2fm", "modes:sums", rounds=4, about=5, **{"rollout.forced": 2}),
 )
 
 ROWS: tuple[Row, ...] = (
