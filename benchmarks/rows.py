@@ -228,6 +228,14 @@ STEP_COSTS: tuple[Row, ...] = (
     _step_cost("mmr1", "benchmarks.sums:Sums", rounds=4, about=7, **{"sampler.pool": 64, "sampler.every": 4}),
     _step_cost("ghpo", "benchmarks.sums:Digits", rounds=4, about=7, **{"rollout.cold_start": 0}),
     _step_cost("clpo", "benchmarks.sums:Digits", rounds=4, about=7),
+    _step_cost(
+        "anytime-reasoner",
+        "benchmarks.sums:Thoughts",
+        rounds=4,
+        about=12,
+        **{"rollout.budgets": (30, 60, 90, 120), "rollout.answer_tokens": 8, "rollout.strict": False},
+    ),
+    _step_cost("mrt", "benchmarks.sums:Thoughts", rounds=4, about=7, **{"rollout.answer_tokens": 8}),
     _step_cost("a2fm", "modes:sums", rounds=4, about=5, **{"rollout.forced": 2}),
 )
 
