@@ -21,8 +21,9 @@ def recipe(method: str, world: str, settings: Mapping[str, Any], policy: str | N
     return public_recipe(method, world, policy, steps=ENDLESS, settings={**settings, **quiet})
 
 
-def timed_run(made: Recipe, rounds: int) -> tuple[float, float, list[dict[str, Any]]]:
-    """Wall and processor seconds of `rounds` steps of a fresh run, log included, and each step's metrics.
+def timed_run(made: Recipe, rounds: int, skipped: int = 0) -> tuple[float, float, list[dict[str, Any]]]:
+    """Wall and processor seconds of `rounds` steps of a fresh run after its first `skipped`, log included, and each
+    step's metrics, those of the last step skipped first.
 
     One more step is run after those: a run's last step is followed by a checkpoint, which the peers do not write.
     """
@@ -34,6 +35,6 @@ def timed_run(made: Recipe, rounds: int) -> tuple[float, float, list[dict[str, A
         metrics.append(dict(found))
 
     with tempfile.TemporaryDirectory(prefix="pilotage-bench-") as aside:
-        train(made, Path(aside) / "run", watch=watch, until=rounds + 1)
-    (began, processor), (ended, processor_ended) = marks[0], marks[rounds]
-    return ended - began, processor_ended - processor, metrics[1 : rounds + 1]
+        train(made, Path(aside) / "run", watch=watch, until=skipped + rounds + 1)
+    (began, processor), (ended, processor_ended) = marks[skipped], marks[skipped + rounds]
+    return ended - began, processor_ended - processor, metrics[max(1, skipped) : skipped + rounds + 1]

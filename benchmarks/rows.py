@@ -18,8 +18,8 @@ class Row:
 
     kind: "ratio" wants ours / peer of at least `target`; "seconds" wants at most `target` of them and has no peer;
     "memory" wants ours / peer of at most `target`, of the MiB that a repeat took; "informative" wants nothing. amount:
-    what is counted. packages: the peer's, whose versions are recorded. about: seconds that a pair of repeats takes, to
-    foretell the time left.
+    what is counted; per: what it is divided by, if not time. packages: the peer's, whose versions are recorded. about:
+    seconds that a pair of repeats takes, to foretell the time left.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Row:
     target: float | None = None
     packages: tuple[str, ...] = ()
     about: float = 5.0
+    per: str = "second"
 
     def side(self, which: str) -> Callable[[], Measured]:
         """A repeat of ours or of the peer's, ready to be called."""
@@ -127,6 +128,20 @@ def _generate(size: str, natural: bool, target: float, about: float) -> Row:
     )
 
 
+def _windows(name: str, what: str, per: str, **more: Any) -> Row:
+    return Row(
+        name,
+        f"t-ppo, windows of 32, over PPO, both ours: tokens trained {what}; 64 at a time, natural lengths up to 128",
+        "tokens",
+        **_pair("windows", "trained"),
+        settings={"size": "1M", "window": 32, "per": per},
+        packages=("torch",),
+        about=15,
+        per=per,
+        **more,
+    )
+
+
 def _seeds(method: str, target: float) -> Row:
     return Row(
         f"bandit-seeds-{method}",
@@ -166,6 +181,20 @@ def _sampling(rows: int, plans: int, about: float) -> Row:
     )
 
 
+def _step_cost(method: str, world: str, rounds: int, about: float, **settings: Any) -> Row:
+    """A step may cost 1.3 times the baseline's, so the rate is wanted to be 1 / 1.3 of it."""
+    return Row(
+        f"step-cost-{method}",
+        f"full steps of {method} over its baseline's, both ours, 32 prompts x 8, 0.14M parameters",
+        "generated tokens",
+        **_pair("steps", "step_cost"),
+        settings={"method": method, "world": world, "size": "0.14M", "rounds": rounds, "settings": settings},
+        target=0.77,
+        packages=("torch",),
+        about=about,
+    )
+
+
 def _drawing(store: str, what: str) -> Row:
     return Row(
         f"draw-{store}",
@@ -192,6 +221,15 @@ def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
         about=2,
     )
 
+
+# a line for each method whose step is held against its baseline's: slug, world, steps, seconds, the method's settings
+STEP_COSTS: tuple[Row, ...] = (
+    _step_cost("sec", "benchmarks.sums:Terms", rounds=4, about=5),
+    _step_cost("mmr1", "benchmarks.sums:Sums", rounds=4, about=7, **{"sampler.pool": 64, "sampler.every": 4}),
+    _step_cost("ghpo", "benchmarks.sums:Digits", rounds=4, about=7, **{"rollout.cold_start": 0}),
+    _step_cost("clpo", "benchmarks.sums:Digits", rounds=4, about=7),
+    _step_cost("a2fm", "modes:sums", rounds=4, about=5, **{"rollout.forced": 2}),
+)
 
 ROWS: tuple[Row, ...] = (
     _ppo("ppo-cartpole", CARTPOLE, rounds=40, about=6),
@@ -256,6 +294,8 @@ ROWS: tuple[Row, ...] = (
         packages=("torch",),
         about=6,
     ),
+    _windows("windows-decode", "per decode step", "decode step", target=1.5),
+    _windows("windows-time", "per second", "second", kind="informative"),
     Row(
         "logprob-memory",
         "log-probs and their gradient, 50,000 words x 2,048 tokens, 256 hidden, over the plain computation",
@@ -267,6 +307,7 @@ ROWS: tuple[Row, ...] = (
         packages=("torch",),
         about=8,
     ),
+    *STEP_COSTS,
     _stepping("stepping-cartpole", "CartPole-v1", 8, 4000),
     _stepping("stepping-halfcheetah", "HalfCheetah-v5", 1, 8000),
 )

@@ -106,7 +106,7 @@ def run(row: Row, repeats: int, clock: Clock) -> dict[str, Any]:
             for worker, list_of_its in zip(workers, measured, strict=False):
                 list_of_its.append(worker.repeat())
             found = " against ".join(f"{measure.values(m, row.kind)[-1]:.4g}" for m in measured if m)
-            clock.say(row, f"repeat {number + 1} of {repeats}: {found} {UNITS.get(row.kind, f'{row.amount} a second')}")
+            clock.say(row, f"repeat {number + 1} of {repeats}: {found} {unit(row)}")
     finally:
         for worker in workers:
             worker.close()
@@ -119,7 +119,7 @@ def run(row: Row, repeats: int, clock: Clock) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": row.name,
         "line": row.line,
-        "unit": UNITS.get(row.kind, f"{row.amount} per second"),
+        "unit": unit(row),
         "kind": row.kind,
         "target": row.target,
         **verdict(row, measured),
@@ -135,6 +135,11 @@ def run(row: Row, repeats: int, clock: Clock) -> dict[str, Any]:
         "seconds": time.monotonic() - began,
         **{key: origin[key] for key in ("started", "command", "commit", "versions", "platform")},
     }
+
+
+def unit(row: Row) -> str:
+    """What a row's numbers are of."""
+    return UNITS.get(row.kind, f"{row.amount} per {row.per}")
 
 
 def verdict(row: Row, measured: list[list[Measured]]) -> dict[str, Any]:

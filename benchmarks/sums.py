@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from pilotage.data.tasks import Task, Text
+from pilotage.data.rng import Streams
+from pilotage.data.tasks import Split, Task, Text
 from pilotage.worlds.text import TextWorld
 
 ALPHABET = string.ascii_letters + string.digits + string.punctuation + " \n"  # 96 characters, 99 tokens
 MOST_TOKENS = 128
 
 
-def prompt(rng: np.random.Generator) -> str:
-    """A sum of two to four numbers, 6 to 16 characters."""
-    return "+".join(str(n) for n in rng.integers(10, 1000, size=rng.integers(2, 5))) + "="
+def prompt(rng: np.random.Generator, terms: int | None = None) -> str:
+    """A sum of so many numbers, or of two to four: 6 to 16 characters."""
+    return "+".join(str(n) for n in rng.integers(10, 1000, size=terms or rng.integers(2, 5))) + "="
 
 
 def reward(text: str) -> float:
@@ -37,3 +38,28 @@ class Sums(TextWorld):
     def verify(self, task: Task, answer: str) -> float:
         """See `reward`."""
         return reward(answer)
+
+
+class Terms(Sums):
+    """The same, each number of terms a category."""
+
+    categories: tuple[str, ...] = ("2", "3", "4")
+    beyond: tuple[str, ...] = ()
+
+    def task_of(self, category: str, index: int, split: Split) -> Task:
+        """Task number `index` of a category."""
+        rng = Streams(self.seed).generator(f"{category} {split}", index)
+        return Task(index, split, prompt(rng, int(category)), category=category)
+
+
+class Digits(Sums):
+    """An answer is right if it begins with a digit: of eight by chance, none is in four groups of ten."""
+
+    def make(self, rng: np.random.Generator) -> Task:
+        """A prompt, and what it comes to."""
+        asked = prompt(rng)
+        return Task(prompt=asked, answer=str(sum(int(term) for term in asked.removesuffix("=").split("+"))))
+
+    def verify(self, task: Task, answer: str) -> float:
+        """Whether it begins with a digit."""
+        return float(answer[:1].isdigit())

@@ -10,13 +10,29 @@ import pytest
 import torch
 
 from helpers import episodes
+from pilotage import datasets
 from pilotage.data import dataset
 from pilotage.run import verdict
 from pilotage.run.results import RunResult
 
 ROOT = Path(__file__).parents[2]
 NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in p.read_text("utf-8")]
-CANDIDATES = {"nft", "lite-ppo", "mdpo", "mdpo-off", "ppo of ours", "a2pr", "td3-bc-aw", "iql-aw", "beso", "loop-4"}
+CANDIDATES = {
+    "ghpo",
+    "clpo-rule",
+    "sec",
+    "mmr1",
+    "nft",
+    "lite-ppo",
+    "mdpo",
+    "mdpo-off",
+    "ppo of ours",
+    "a2pr",
+    "td3-bc-aw",
+    "iql-aw",
+    "beso",
+    "loop-4",
+}
 PEERS = [f"{method}_halfcheetah{log}" for method in ("td3_bc", "iql") for log in ("", "_half", "_good", "_expert")]
 AGAINST = ("ppo_halfcheetah", *PEERS)
 SPREAD = (-0.4, -0.2, 0.0, 0.2, 0.4)
@@ -276,6 +292,108 @@ def test_the_criterion_of_trajectory_weighting(experiment, td3_bc, iql, wide, sa
     assert word(experiment("trajectory_weighting"), centres, wide, "eval/return") == said
 
 
+def decoding(label, start, end, steps, tokens=1000.0, wide=0.01):
+    """Runs that rose from `start` to `end` on a line, with so many decode steps for so many tokens."""
+    found = []
+    for seed, luck in enumerate(SPREAD[:4]):
+        records = []
+        for share in (0.0, 0.5, 1.0):
+            used = {"count/decode_steps": share * steps, "count/generated": share * tokens, "seconds": share}
+            records += [{"step": int(10 * share), "kind": "train", **used}] if share else []
+            value = start + share * (end + wide * luck - start)
+            records.append({"step": int(10 * share), "kind": "eval", "eval/accuracy": value})
+        found.append(RunResult(Path(), label, seed, "eval/accuracy", records, {}, {}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("end", "steps", "level", "wide", "said"),
+    [
+        (0.6, 200, 95, 0.01, "reproduced"),
+        (0.6, 300, 95, 0.01, "not reproduced"),  # 400 steps are only a third more than 300
+        (0.5, 200, 95, 0.01, "not reproduced"),  # ten points below PPO
+        (0.2, 200, 95, 0.01, "not reproduced"),  # it has not learnt
+        (0.6, 200, 70, 0.01, "inconclusive"),  # a gain where lengths are equal: not from their tail
+        (0.6, 200, 95, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_t_ppo(experiment, end, steps, level, wide, said):
+    module = experiment("t_ppo")
+    runs = {
+        "ppo": decoding("ppo", 0.3, 0.6, 400),
+        "t-ppo": decoding("t-ppo", 0.3, end, steps, wide=wide)[::-1],
+        "t-ppo-bootstrap": decoding("t-ppo-bootstrap", 0.3, 0.1, steps),
+        "ppo-level": decoding("ppo-level", 0.3, 0.6, 100),
+        "t-ppo-level": decoding("t-ppo-level", 0.3, 0.6, level),
+    }
+    judged = module.EXPERIMENT.judge(runs, {})
+    assert judged.word == said
+    assert f"{400 / steps:.2f}" in judged.because
+
+
+def test_t_ppo_is_held_to_two_thirds_of_the_decode_steps(experiment):
+    module = experiment("t_ppo")
+    # at 400 of its 800 steps, two thirds of PPO's 600, it is half way up
+    found = module.cheaply(decoding("t-ppo", 0.2, 0.6, 800, wide=0.0), decoding("ppo", 0.2, 0.6, 600, wide=0.0))
+    assert found.estimate == pytest.approx(-0.2)
+    assert module.saving(decoding("a", 0, 1, 50, 100), decoding("b", 0, 1, 90, 60)).estimate == pytest.approx(3.0)
+
+
+def counted(runs, **more):
+    """The same runs with a training record that has what a criterion reads, and tokens at both evaluations."""
+    return [
+        dataclasses.replace(
+            run,
+            records=[
+                {**run.records[0], "count/generated": 0.0},
+                {"kind": "train", "step": 5, "count/generated": 900.0, **more},
+                {**run.records[1], "count/generated": 1000.0},
+            ],
+        )
+        for run in runs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("random", "harder", "wide", "said"),
+    [
+        (0.35, 0.10, 0.01, "reproduced"),
+        (0.40, 0.10, 0.01, "not reproduced"),  # no better on the same sizes
+        (0.35, 0.04, 0.01, "not reproduced"),  # nor on six terms
+        (0.38, 0.10, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_sec(experiment, random, harder, wide, said):
+    module = experiment("sec")
+    runs = {}
+    for label, centre in {"sec": 0.4, "random": random, "easy-to-hard": 0.3}.items():
+        side = counted(around(label, centre, wide))
+        for run, luck in zip(side, SPREAD, strict=True):
+            run.records[2]["category/6x1"] = (harder if label == "sec" else 0.04) + 0.001 * luck
+        runs[label] = side
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.EXPERIMENT.pairs}
+    assert module.EXPERIMENT.judge(runs, found).word == said
+
+
+@pytest.mark.parametrize(
+    ("grpo", "equal", "wide", "said"),
+    [
+        (0.35, 0.2, 0.01, "reproduced"),
+        (0.40, 0.2, 0.01, "not reproduced"),
+        (0.35, 0.4, 0.01, "not reproduced"),  # as many groups of equal rewards
+        (0.38, 0.2, 0.20, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_mmr1(experiment, grpo, equal, wide, said):
+    module = experiment("mmr1")
+    runs = {label: counted(around(label, centre, wide), **{"train/no_signal": share})
+            for label, centre, share in (("mmr1", 0.4, equal), ("grpo", grpo, 0.4))}  # fmt: skip
+    found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in module.EXPERIMENT.pairs}
+    judged = module.EXPERIMENT.judge(runs, found)
+    assert judged.word == said
+    assert "scoring included" in judged.because
+
+
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])
 def test_the_criterion_of_cartpole(experiment, centre, wide, said):
     words = ("reproduced", "not reproduced", "inconclusive")
@@ -310,6 +428,67 @@ def test_the_criterion_of_rep_exp(experiment, novel, last, bonus, wide, said):
     judged = made.judge(runs, found)
     assert judged.word == said
     assert "pass@64 moved by -10.0 points" in judged.because
+
+
+def generating(label, centre, wide, tokens, silent):
+    """Runs around a value that generated so many tokens, which rose on a line with the metric."""
+    trained = {"kind": "train", "step": 9, "count/generated": tokens, "train/no_signal": silent}
+    return [dataclasses.replace(run, records=[trained, *run.records]) for run in around(label, centre, wide)]
+
+
+@pytest.mark.parametrize(
+    ("ghpo", "tokens", "silent", "wide", "said"),
+    [
+        (0.60, 1000, 0.2, 0.01, "reproduced"),
+        (0.60, 2000, 0.2, 0.01, "not reproduced"),  # at GRPO's tokens it was at 35 %
+        (0.60, 1000, 0.7, 0.01, "not reproduced"),  # as many groups without a signal
+        (0.50, 1000, 0.2, 0.002, "not reproduced"),  # 2 points are excluded
+        (0.60, 1000, 0.2, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_ghpo(experiment, ghpo, tokens, silent, wide, said):
+    module = experiment("ghpo")
+    module.variants.gap = lambda one, other: verdict.compare_runs(one, other).difference
+    runs = {"ghpo": generating("ghpo", ghpo, wide, tokens, silent)}
+    runs |= {arm: generating(arm, 0.5, wide, 1000, 0.6) for arm in ("grpo", "drop", "half")}
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.PAIRS}
+    judged = module.EXPERIMENT.judge(runs, found)
+    assert judged.word == said
+    assert f"ghpo {silent:.0%}" in judged.because
+
+
+@pytest.mark.parametrize(
+    ("rule", "without", "tokens", "wide", "said"),
+    [
+        (0.60, 0.50, 1100, 0.01, "reproduced"),
+        (0.60, 0.50, 3000, 0.01, "inconclusive"),  # far below the others at their tokens
+        (0.60, 0.60, 1100, 0.002, "not reproduced"),  # that rewriting adds 2 points is excluded
+        (0.55, 0.60, 1100, 0.01, "not reproduced"),
+        (0.60, 0.50, 1100, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_clpo(experiment, rule, without, tokens, wide, said):
+    module = experiment("clpo")
+    module.variants.gap = lambda one, other: verdict.compare_runs(one, other).difference
+    runs = {"clpo-rule": generating("clpo-rule", rule, wide, tokens, 0.4)}
+    runs |= {
+        arm: generating(arm, end, wide, 1000, 0.6) for arm, end in (("filter", without), ("grpo", 0.4), ("clpo", 0.4))
+    }
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.PAIRS}
+    assert module.EXPERIMENT.judge(runs, found).word == said
+
+
+def test_long_sums_are_told_apart(experiment):
+    module = experiment("ghpo")
+    recipe = module.EXPERIMENT.arms(True)["grpo"]
+    world = module.variants.open_world(recipe)
+    tasks = module.variants.distinct(world, recipe.evaluation.tasks)
+    world.close()
+    items = [float(task.prompt.count("+") + task.prompt.count("-") >= 5) for task in tasks]
+    assert 0 < sum(items) < len(items)
+    records = [{"step": 0, "eval/accuracy": 0.0, "eval/items": items}]
+    run = RunResult(Path(), "grpo", 0, "eval/accuracy", records, {}, recipe.to_json())
+    assert module.variants.long_sums(run) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -425,6 +604,39 @@ def test_the_criterion_of_smollm2(experiment, before, after, said):
     assert judged.word == said, judged.because
     assert "40 tokens generated and 20 trained a second" in judged.because
     assert "most memory 3.0 GiB" in judged.because
+
+
+def test_a_record_has_a_line_for_each_point_and_loses_nothing(experiment):
+    common = experiment("common")
+    found = {
+        "curve": [[0, 0.5], [200, float("nan")], [300, -1e-7]],
+        "seeds": [0, 1, 2],
+        "said": "[ 1,\n 2 ]",
+        "none": [],
+    }
+    text = common.written(found)
+    assert json.loads(text) == {**found, "curve": [[0, 0.5], [200, None], [300, -1e-7]]}
+    assert "  [200, null],\n" in text
+
+
+ON_LOGS = [
+    "a2pr", "beso", "rti_dp", "trajectory_weighting",
+    *(f"{m}_halfcheetah{s}" for m in ("td3_bc", "iql") for s in ("", "_half", "_good", "_expert")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_LOGS)
+def test_quick_versions_have_small_logs_of_their_own(name, experiment, monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "make", lambda world, quality, decisions, **more: asked.append((decisions, more)))
+    monkeypatch.setattr(dataset, "names", list)
+    made = experiment(name).EXPERIMENT
+    for quick in (False, True):
+        asked.clear()
+        made.prepare(quick)
+        assert {more["out"] for _, more in asked} == {recipe.get("store.data") for recipe in made.arms(quick).values()}
+        assert all(("-quick-v" in more["out"]) == quick for _, more in asked)
+    assert all(decisions <= 2000 and more.get("expert_steps", 0) <= 10 for decisions, more in asked)
 
 
 def spent(arm, start, end, tokens, **measures):

@@ -82,7 +82,9 @@ def test_five_and_five_are_ten(kind, whole, tmp_path):
     api.resume(tmp_path / "run")
     same(tmp_path / "run", whole(kind))
     counted = final_state(tmp_path / "run")["counters"]
-    assert counted["episodes"] == sum(r["train/episodes"] for r in metrics(whole(kind)) if r["kind"] == "train")
+    steps = [record for record in metrics(whole(kind)) if record["kind"] == "train"]
+    # pieces of episodes that go on are counted when these end
+    assert counted["episodes"] == steps[-1]["count/episodes"] <= sum(step["train/episodes"] for step in steps)
     assert counted["decisions"] > 0
 
 

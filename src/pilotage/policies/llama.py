@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pilotage.policies.packing import Packing, Rectangle
+from pilotage.policies.packing import Packing, Rectangle, buckets
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 ROTATIONS = ("default", "linear", "llama3")
@@ -253,23 +253,33 @@ class LlamaEngine:
         weights = self.weights
         n, self.used = prompts.shape
         columns = self.used + room
-        self.keys = torch.empty(len(weights.layers), n, weights.key_heads, weights.size, columns)
-        self.values = torch.empty(len(weights.layers), n, weights.key_heads, columns, weights.size)
+        # what lies between a prompt and the column at which all go on is masked, and has to be finite for that
+        make = torch.empty if int(lengths.min()) == self.used else torch.zeros
+        self.keys = make(len(weights.layers), n, weights.key_heads, weights.size, columns)
+        self.values = make(len(weights.layers), n, weights.key_heads, columns, weights.size)
         self.position = lengths.clone()
         if int(lengths.min()) < self.used:
             column = torch.arange(columns)
             between = (column >= lengths.unsqueeze(-1)) & (column < self.used)
             self.mask = torch.zeros(n, columns).masked_fill_(between, -torch.inf)
+        last = torch.empty(n, weights.embedding.shape[1])
+        for rows in buckets(lengths):  # so that short prompts are not read at the width of the longest
+            last[rows] = self._read(prompts[rows, : int(lengths[rows[0]])], lengths[rows], rows)
+        return self._head(last)
+
+    def _read(self, prompts: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
+        """Keeps the past of these rows; the hidden states [m, H] of their last tokens."""
+        weights, width = self.weights, prompts.shape[1]
         x = functional.embedding(prompts, weights.embedding)
-        turns = weights.turns[: self.used].unsqueeze(-2)
+        turns = weights.turns[:width].unsqueeze(-2)
         for layer, keys, values in zip(weights.layers, self.keys, self.values, strict=True):
             mixed = layer.qkv(scaled(x, weights.eps))
             query, key, value = rotated_heads(mixed, layer, weights, turns)
-            keys[..., : self.used] = key.permute(0, 2, 3, 1)
-            values[:, :, : self.used] = value.transpose(1, 2)
+            keys[rows, ..., :width] = key.permute(0, 2, 3, 1)
+            values[rows, :, :width] = value.transpose(1, 2)
             flat = layer.output(causal(query, key, value).flatten(0, 1), onto=x.flatten(0, 1))
             x = network(flat, layer, weights.eps).view(x.shape)
-        return self._head(x[torch.arange(n), lengths - 1])
+        return x[torch.arange(len(rows)), lengths - 1]
 
     def select(self, rows: Tensor) -> None:
         keys, values = self.keys, self.values

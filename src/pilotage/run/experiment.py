@@ -174,14 +174,15 @@ def begin(result: RunResult, measure: str) -> float:
     return dataclasses.replace(result, metric=measure).start
 
 
-def at_generated(result: RunResult, tokens: float, measure: str = "") -> float:
-    """A run's metric (or another measure) when it had generated so many tokens, on a line between evaluations; its last
-    value where it never did. Raises ValueError where tokens were not counted."""
+def at_generated(result: RunResult, amount: float, measure: str = "", axis: str = "count/generated") -> float:
+    """A run's metric (or another measure) when it had generated so many tokens, or used so much of another cumulative
+    metric, on a line between evaluations; its last value where it never did. Raises ValueError where that was not
+    counted."""
     judged = dataclasses.replace(result, metric=measure) if measure else result
-    used = judged.axis("count/generated")
+    used = judged.axis(axis)
     if not np.isfinite(used).all():
-        raise ValueError(f"{result.folder} has no count of generated tokens")
-    return float(np.interp(tokens, used, judged.values))
+        raise ValueError(f"{result.folder} has no {axis}")
+    return float(np.interp(amount, used, judged.values))
 
 
 def gap_at_equal_tokens(one: Sequence[RunResult], other: Sequence[RunResult], measure: str = "") -> Interval:
