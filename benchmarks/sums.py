@@ -50,3 +50,16 @@ class Terms(Sums):
         """Task number `index` of a category."""
         rng = Streams(self.seed).generator(f"{category} {split}", index)
         return Task(index, split, prompt(rng, int(category)), category=category)
+
+
+class Digits(Sums):
+    """An answer is right if it begins with a digit: of eight by chance, none is in four groups of ten."""
+
+    def make(self, rng: np.random.Generator) -> Task:
+        """A prompt, and what it comes to."""
+        asked = prompt(rng)
+        return Task(prompt=asked, answer=str(sum(int(term) for term in asked.removesuffix("=").split("+"))))
+
+    def verify(self, task: Task, answer: str) -> float:
+        """Whether it begins with a digit."""
+        return float(answer[:1].isdigit())

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from pilotage.learn.learner import RunStopped
 from pilotage.run.compare import ComparisonStopped
@@ -39,9 +41,16 @@ def main(experiment: Experiment) -> int:
         return 0
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{experiment.name}.json"
-    path.write_text(json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(written(found), encoding="utf-8")
     print(f"recorded in {path}")
     return 0
+
+
+def written(found: Any) -> str:
+    """A record as a file holds it: JSON, a line for each entry, and for each point of a curve."""
+    number = r"(-?[\d.e+-]+|null)"
+    lines = json.dumps(plain(found), indent=1, ensure_ascii=False)
+    return re.sub(rf"\[\s+{number},\s+{number}\s+\]", r"[\1, \2]", lines) + "\n"
 
 
 __all__ = ["RESULTS", "RUNS", "Comparisons", "Experiment", "Judged", "Runs", "main", "run"]

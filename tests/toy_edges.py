@@ -10,6 +10,7 @@ import numpy as np
 from pilotage.data.tasks import Task, Text, Verdict
 from pilotage.policies.characters import Characters
 from pilotage.policies.language import TinyLanguageModel
+from pilotage.worlds import phrases
 from pilotage.worlds.text import TextWorld
 
 DIGITS = "0123456789"
@@ -21,6 +22,7 @@ class Edges(TextWorld):
     tokens: most of an answer. long: share of the prompts that are 40 characters longer.
     """
 
+    phrases = phrases.COMPACT
     observation = Text(max_tokens=64, alphabet=DIGITS + "=")
 
     def __init__(self, *, reward: str = "mixed", tokens: int = 3, long: float = 0.0) -> None:

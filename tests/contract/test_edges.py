@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from helpers import SMALL
 from pilotage import api
 from pilotage.data.batch import Stop
+from pilotage.data.piece import UsageError
 from pilotage.learn.learner import RunStopped
 from pilotage.methods.method import methods
 from pilotage.rollouts.messages import Messages
@@ -72,6 +73,11 @@ def recipe_of(slug: str, edge: Edge):
     return replace(made, start=None)
 
 
+def least_samples(recipe) -> int:
+    """What links of credit that compare the members of a group ask for."""
+    return max((getattr(link.target, "least_samples", 1) for link in recipe.credit.values()), default=1)
+
+
 def steps(recipe):
     """Two steps: what was played and the metrics of each, and the policy's state at the end."""
     parts, counters, played = assemble(recipe), Counters(), []
@@ -89,6 +95,10 @@ def steps(recipe):
 
 def check(slug: str, edge: Edge) -> None:
     recipe = recipe_of(slug, edge)
+    if edge.samples < least_samples(recipe):
+        with pytest.raises(UsageError, match="samples_per_prompt is at least 2, not 1"):
+            assemble(recipe)
+        return
     parts, played, told = steps(recipe)
     assert all(bool(torch.isfinite(value).all()) for value in parts.policy.state_dict().values())
     for metrics in told:

@@ -18,6 +18,8 @@ from pilotage.run.results import RunResult
 ROOT = Path(__file__).parents[2]
 NAMES = [p.stem for p in sorted((ROOT / "experiments").glob("*.py")) if "EXPERIMENT = " in p.read_text("utf-8")]
 CANDIDATES = {
+    "ghpo",
+    "clpo-rule",
     "sec",
     "mmr1",
     "nft",
@@ -428,6 +430,67 @@ def test_the_criterion_of_rep_exp(experiment, novel, last, bonus, wide, said):
     assert "pass@64 moved by -10.0 points" in judged.because
 
 
+def generating(label, centre, wide, tokens, silent):
+    """Runs around a value that generated so many tokens, which rose on a line with the metric."""
+    trained = {"kind": "train", "step": 9, "count/generated": tokens, "train/no_signal": silent}
+    return [dataclasses.replace(run, records=[trained, *run.records]) for run in around(label, centre, wide)]
+
+
+@pytest.mark.parametrize(
+    ("ghpo", "tokens", "silent", "wide", "said"),
+    [
+        (0.60, 1000, 0.2, 0.01, "reproduced"),
+        (0.60, 2000, 0.2, 0.01, "not reproduced"),  # at GRPO's tokens it was at 35 %
+        (0.60, 1000, 0.7, 0.01, "not reproduced"),  # as many groups without a signal
+        (0.50, 1000, 0.2, 0.002, "not reproduced"),  # 2 points are excluded
+        (0.60, 1000, 0.2, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_ghpo(experiment, ghpo, tokens, silent, wide, said):
+    module = experiment("ghpo")
+    module.variants.gap = lambda one, other: verdict.compare_runs(one, other).difference
+    runs = {"ghpo": generating("ghpo", ghpo, wide, tokens, silent)}
+    runs |= {arm: generating(arm, 0.5, wide, 1000, 0.6) for arm in ("grpo", "drop", "half")}
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.PAIRS}
+    judged = module.EXPERIMENT.judge(runs, found)
+    assert judged.word == said
+    assert f"ghpo {silent:.0%}" in judged.because
+
+
+@pytest.mark.parametrize(
+    ("rule", "without", "tokens", "wide", "said"),
+    [
+        (0.60, 0.50, 1100, 0.01, "reproduced"),
+        (0.60, 0.50, 3000, 0.01, "inconclusive"),  # far below the others at their tokens
+        (0.60, 0.60, 1100, 0.002, "not reproduced"),  # that rewriting adds 2 points is excluded
+        (0.55, 0.60, 1100, 0.01, "not reproduced"),
+        (0.60, 0.50, 1100, 0.50, "inconclusive"),
+    ],
+)
+def test_the_criterion_of_clpo(experiment, rule, without, tokens, wide, said):
+    module = experiment("clpo")
+    module.variants.gap = lambda one, other: verdict.compare_runs(one, other).difference
+    runs = {"clpo-rule": generating("clpo-rule", rule, wide, tokens, 0.4)}
+    runs |= {
+        arm: generating(arm, end, wide, 1000, 0.6) for arm, end in (("filter", without), ("grpo", 0.4), ("clpo", 0.4))
+    }
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.PAIRS}
+    assert module.EXPERIMENT.judge(runs, found).word == said
+
+
+def test_long_sums_are_told_apart(experiment):
+    module = experiment("ghpo")
+    recipe = module.EXPERIMENT.arms(True)["grpo"]
+    world = module.variants.open_world(recipe)
+    tasks = module.variants.distinct(world, recipe.evaluation.tasks)
+    world.close()
+    items = [float(task.prompt.count("+") + task.prompt.count("-") >= 5) for task in tasks]
+    assert 0 < sum(items) < len(items)
+    records = [{"step": 0, "eval/accuracy": 0.0, "eval/items": items}]
+    run = RunResult(Path(), "grpo", 0, "eval/accuracy", records, {}, recipe.to_json())
+    assert module.variants.long_sums(run) == 1.0
+
+
 @pytest.mark.parametrize(
     ("after", "gain", "half", "wide", "said"),
     [
@@ -541,6 +604,19 @@ def test_the_criterion_of_smollm2(experiment, before, after, said):
     assert judged.word == said, judged.because
     assert "40 tokens generated and 20 trained a second" in judged.because
     assert "most memory 3.0 GiB" in judged.because
+
+
+def test_a_record_has_a_line_for_each_point_and_loses_nothing(experiment):
+    common = experiment("common")
+    found = {
+        "curve": [[0, 0.5], [200, float("nan")], [300, -1e-7]],
+        "seeds": [0, 1, 2],
+        "said": "[ 1,\n 2 ]",
+        "none": [],
+    }
+    text = common.written(found)
+    assert json.loads(text) == {**found, "curve": [[0, 0.5], [200, None], [300, -1e-7]]}
+    assert "  [200, null],\n" in text
 
 
 ON_LOGS = [

@@ -20,6 +20,7 @@ from pilotage.worlds.finite import RiverSwim
 from pilotage.worlds.gym import EnvironmentFailure, GymWorld
 from pilotage.worlds.images import Digits
 from pilotage.worlds.minigrid import MiniGridWorld
+from pilotage.worlds.modes import Sums
 from pilotage.worlds.reasoning import ReasoningWorld
 from pilotage.worlds.tabular import TabularWorld
 from pilotage.worlds.text import Demonstrates, TextWorld
@@ -28,6 +29,7 @@ MAKERS: dict[str, Callable[[int], World]] = {
     "sums": lambda seed: ReasoningWorld(level=2, seed=seed, time_limit=None),
     "cartpole": lambda seed: GymWorld(env_id="CartPole-v1", seed=seed),
     "minigrid": lambda seed: MiniGridWorld(env_id="Empty-5x5", seed=seed),
+    "modes": lambda seed: Sums(seed=seed, time_limit=None),
     "tabular": lambda seed: TabularWorld(seed=seed),
     "images": lambda seed: Digits(seed=seed),
 }

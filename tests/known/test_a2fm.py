@@ -1,16 +1,19 @@
 """A2FM: numbers of the card, and what forced and free answers may move."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bigram import LITTLE
 from helpers import differing, episodes, metrics, text_recipe
 from pilotage import api
 from pilotage.credit.groups import Relative
-from pilotage.credit.modes import Taxed, charged
+from pilotage.credit.modes import BASELINES, FORMS, OVER, RATES, Taxed, charged
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
@@ -128,7 +131,7 @@ def test_a_running_average_is_remembered_and_saved(over):
     second = answers((INSTANT, True, 0.0), (TOOL, False, 1.0), groups=[4, 4])
     other = answers((TOOL, True, 1.0), groups=[7])
     for batch in (first, second, other):
-        batch.notes["category"] = [str(number) for number in batch["task"].tolist()]  # type: ignore[index]
+        batch.notes["category"] = [str(number) for number in batch["task"].tolist()]
     link = Taxed(over=over, memory=0.75)
     assert link(first)["rate"].tolist() == [1.0, 1.0, 0.0]
     again = Taxed(over=over, memory=0.75)
@@ -177,13 +180,43 @@ def test_a_charge_is_by_cost():
     assert torch.equal(charged(batch, weight=0.0)["reward"], batch["reward"])
 
 
+MEMBER = st.tuples(st.integers(0, 2), st.integers(-1, 2), st.booleans(), st.booleans(), st.booleans(), st.booleans())
+
+
+@given(st.lists(MEMBER, min_size=1, max_size=12), st.data())
+@settings(max_examples=150, deadline=None)
+def test_whatever_was_played_rewards_stay_in_range(members, data):
+    groups, modes, forced, right, formed, valid = (list(column) for column in zip(*members, strict=True))
+    batch = answers(
+        *zip(modes, forced, map(float, right), strict=True), formed=list(formed), groups=sorted(groups)
+    ).with_episode(valid=torch.tensor(valid))
+    batch = replace(batch, notes={"category": [str(number) for number in sorted(groups)]})
+    over = data.draw(st.sampled_from(OVER))
+    link = Taxed(
+        rate=data.draw(st.sampled_from(RATES if any(forced) else RATES[2:])),
+        form=data.draw(st.sampled_from(FORMS)),
+        over=over,
+        floor=data.draw(st.floats(0, 1)),
+        leave_one_out=over == "group" and data.draw(st.booleans()),
+        baseline=data.draw(st.sampled_from(BASELINES)),
+    )
+    found = Relative()(link(batch))
+    assert ((found["rate"] >= 0) & (found["rate"] <= 1)).all()
+    assert ((found.returns >= 0) & (found.returns <= 1)).all()
+    assert torch.isfinite(found["advantage"]).all()
+    assert len(found) == len(batch)
+    assert torch.equal(found.returns[~batch.valid], batch.returns[~batch.valid])
+    if link.form == "product":
+        assert (found.returns <= batch.returns).all()
+
+
 # --- real rollouts
 
 
-def recipe(**settings: Any) -> Recipe:
+def recipe(**more: Any) -> Recipe:
     few = {"world.terms": [2], "world.time_limit": None, "prompts_per_step": 16, "samples_per_prompt": 12}
     small = {"start": None, "evaluation.tasks": 2, "evaluation.every": 0, "steps": 1}
-    return api.recipe("a2fm", "modes:sums", "bigram:Bigram", settings={**few, **small, **settings})
+    return api.recipe("a2fm", "modes:sums", "bigram:Bigram", settings={**few, **small, **more})
 
 
 def played(parts: Parts) -> Batch:
@@ -310,8 +343,7 @@ def test_a_reward_is_worth_less_only_after_it_was_told(parts):
 
 
 def test_without_forced_answers_it_is_grpo_with_a_reward_by_mode():
-    settings = {"rollout.forced": 0, "credit.tax.rate": "instant", "steps": 2}
-    made = assemble(recipe(**settings))
+    made = assemble(recipe(**{"rollout.forced": 0, "credit.tax.rate": "instant", "steps": 2}))
     batch = played(made)
     assert not batch["forced"].any()
     credited = made.credited(batch, 0.0)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from pilotage.data.piece import UsageError
 from pilotage.run.log import RunLog
-from pilotage.run.results import read_run
+from pilotage.run.results import RunResult, read_run
 from pilotage.run.statistics import Interval
 from pilotage.run.verdict import compare, rise_sentence, side
 from pilotage.run.wording import Wording, duration, quantity
@@ -226,3 +227,12 @@ def test_numbers_in_words():
     say = Wording("eval/accuracy")
     assert say.change(Interval(-0.00001, -0.01, 0.01)) == "0.0 points (−1.0 to 1.0)"
     assert Wording("eval/return").value(Interval(-12.345, -20, -1)) == "−12.35 (−20 to −1)"
+
+
+def test_a_name_that_training_tells_too_is_read_from_evaluations():
+    told = [("eval", 0, 0.2), ("train", 1, 0.9), ("train", 2, 0.8), ("eval", 2, 0.4)]
+    records = [{"kind": kind, "step": step, "mode/instant": value} for kind, step, value in told]
+    run = RunResult(Path(), "a", 0, "mode/instant", records, {}, {})
+    assert (run.steps.tolist(), run.values.tolist()) == ([0, 2], [0.2, 0.4])
+    alone = RunResult(Path(), "a", 0, "mode/instant", [r for r in records if r["kind"] == "train"], {}, {})
+    assert alone.values.tolist() == [0.9, 0.8]

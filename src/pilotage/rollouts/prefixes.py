@@ -83,11 +83,10 @@ class Prefixes(Stops):
             stop_reward=stopped[torch.tensor(groups)], stopped=torch.arange(len(scripts)) >= own
         )
         going = torch.where(batch.valid, batch.returns, torch.nan)[:own]
-        self.told = {
-            "stops/reward": float(stopped.nanmean()),
-            "stops/progress": float((going - batch["stop_reward"][:own]).nanmean()),
-            "stops/prefix": sum(begun) / len(begun),
-        }
+        known = {"stops/reward": stopped, "stops/progress": going - batch["stop_reward"][:own]}
+        # where no verdict is valid there is no mean to tell
+        self.told = {name: float(values.nanmean()) for name, values in known.items() if not bool(values.isnan().all())}
+        self.told["stops/prefix"] = sum(begun) / len(begun)
         return batch
 
     def prefixes(

@@ -47,8 +47,11 @@ class RunResult:
 
     @cached_property
     def evaluations(self) -> list[Mapping[str, Any]]:
-        """The evaluations in order of steps; the last word on a step counts."""
-        found = {record["step"]: record for record in self.records if self.metric in record}
+        """The evaluations in order of steps; the last word on a step counts. Where training tells a number of the same
+        name, as it may of what a measure finds, that is left out."""
+        told = [record for record in self.records if self.metric in record]
+        judged = [record for record in told if record.get("kind") == "eval"] or told
+        found = {record["step"]: record for record in judged}
         return [found[step] for step in sorted(found)]
 
     @cached_property

@@ -105,6 +105,16 @@ class MixedWorld(TextWorld):
             raise UsageError(f"{task.category} has no worked solutions (a method demonstrate(task, rng))")
         return world.demonstrate(task, rng)
 
+    def solution(self, task: Task) -> str:
+        """What the world that the task is of says, as do the following."""
+        return self.worlds[task.category].solution(task)
+
+    def rewrite(self, kind: str, task: Task, rng: np.random.Generator) -> str:
+        return self.worlds[task.category].rewrite(kind, task, rng)
+
+    def preserves(self, task: Task, text: str) -> bool | None:
+        return self.worlds[task.category].preserves(task, text)
+
     @cached_property
     def observation(self) -> Text:
         """The longest of all parts, in the characters of all."""
