@@ -134,7 +134,7 @@ def _windows(name: str, what: str, per: str, **more: Any) -> Row:
         f"t-ppo, windows of 32, over PPO, both ours: tokens trained {what}; 64 at a time, natural lengths up to 128",
         "tokens",
         **_pair("windows", "trained"),
-        settings={"size": "1M", "window": 32, "per": per},
+        settings={"size": "0.14M", "window": 32, "per": per},
         packages=("torch",),
         about=15,
         per=per,
@@ -226,6 +226,7 @@ def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
 STEP_COSTS: tuple[Row, ...] = (
     _step_cost("sec", "benchmarks.sums:Terms", rounds=4, about=5),
     _step_cost("mmr1", "benchmarks.sums:Sums", rounds=4, about=7, **{"sampler.pool": 64, "sampler.every": 4}),
+    _step_cost("t-ppo", "benchmarks.sums:Sums", rounds=8, about=12, **{"rollout.window": 32, "terms.policy.after": 0}),
     _step_cost("ghpo", "benchmarks.sums:Digits", rounds=4, about=7, **{"rollout.cold_start": 0}),
     _step_cost("clpo", "benchmarks.sums:Digits", rounds=4, about=7),
     _step_cost(
@@ -236,6 +237,10 @@ STEP_COSTS: tuple[Row, ...] = (
         **{"rollout.budgets": (30, 60, 90, 120), "rollout.answer_tokens": 8, "rollout.strict": False},
     ),
     _step_cost("mrt", "benchmarks.sums:Thoughts", rounds=4, about=7, **{"rollout.answer_tokens": 8}),
+    _step_cost("rep-exp", "benchmarks.sums:Digits", rounds=4, about=7, **{"bonus.correct": 0.0, "pools.tasks": 1}),
+    _step_cost(
+        "exit", "benchmarks.sums:Digits", rounds=4, about=7, **{"sampler.least_items": 32, "improving.tasks": 1}
+    ),
     _step_cost("a2fm", "modes:sums", rounds=4, about=5, **{"rollout.forced": 2}),
 )
 
