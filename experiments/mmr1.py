@@ -66,7 +66,7 @@ EXPERIMENT = Experiment(
         "groups have equal rewards; scoring roll-outs are not counted."
     ),
     criterion=(
-        "4 paired seeds, 512 prompts of mixed:sums, one start for all, 200 steps of 32 groups of 8, λ = 0.5, α = 0.8, "
+        "4 paired seeds, 512 prompts of mixed:sums, one start for all, 120 steps of 32 groups of 8, λ = 0.5, α = 0.8, "
         "β = 0.2, distinct-3, N = 8, scored every 35 steps; sampled accuracy of the last policies on 400 held-out "
         "problems, and the share of answers in groups of equal rewards over the run. Reproduced if MMR1 has fewer of "
         "these (the interval over seeds lies below 0) and is better in accuracy at equal training roll-outs (the "

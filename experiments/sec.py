@@ -20,7 +20,7 @@ from pilotage.run.wording import Wording
 
 WORLD, CATEGORIES, HARDER = "mixed:sums", 6, "category/6x1"
 POINT = 0.01
-STEPS, PROMPTS = 200, 32
+STEPS, PROMPTS = 120, 32
 
 
 def settings(quick: bool) -> dict[str, object]:
@@ -30,7 +30,7 @@ def settings(quick: bool) -> dict[str, object]:
         "prompts_per_step": PROMPTS,
         "start.steps": 60 if quick else 1500,
         "start.world.wrong_share": 0.3,
-        "evaluation.every": 0 if quick else 100,
+        "evaluation.every": 0 if quick else 60,
         "evaluation.tasks": 100 if quick else 400,
     }
 
@@ -67,7 +67,7 @@ EXPERIMENT = Experiment(
         "order by hand is no match for it."
     ),
     criterion=(
-        "4 paired seeds, mixed:sums (2 to 5 terms of one digit, 2 or 3 of two), one start for all, 200 steps of 32 "
+        "4 paired seeds, mixed:sums (2 to 5 terms of one digit, 2 or 3 of two), one start for all, 120 steps of 32 "
         "groups of 8, α = 0.5, τ = 0.2, normalised signal, no decay; sampled accuracy of the last policies on 400 "
         "held-out problems of the same six sizes, and on 200 of six terms of one digit, which nobody trains on. "
         "Reproduced if SEC is better than random order on the same sizes (the intervals over seeds, and over seeds and "

@@ -9,10 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import episodes
-from pilotage.data.batch import Batch
+from helpers import episodes, text_recipe
+from pilotage.data.batch import Batch, concatenate
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
+from pilotage.run.assemble import assemble
 from pilotage.samplers.diversity import MEASURES, bleu, distinct, edit_distance, edits, grams, one_less_self_bleu
 from pilotage.samplers.promising import Promising, diversities, outcome_variance
 from pilotage.samplers.uniform import Round
@@ -229,3 +230,27 @@ def test_a_saved_sampler_draws_on():
 def test_mistakes_are_answered(settings, message):
     with pytest.raises(UsageError, match=message):
         Promising(**settings)
+
+
+def gradient_norm(mixed: int) -> float:
+    """Of GRPO's first step on three copies of one group, so many of them with rewards that differ."""
+    parts = assemble(text_recipe("grpo", settings={"terms.policy.minibatches": 1, "terms.policy.max_grad_norm": None}))
+    tasks = [parts.world.task(0, "train")]
+    group = parts.rollout.converse(parts.policy, parts.world, tasks, 4, parts.streams, "rollout", 0)
+    last = torch.zeros(group.decisions, dtype=torch.bool)
+    last[group.offsets[1:] - 1] = True
+    copies = []
+    for number in range(3):
+        worth = torch.tensor([1.0, 0.0, 0.0, 0.0] if number < mixed else [0.5] * 4)
+        reward = torch.where(last, group.spread(worth), 0.0)
+        copies.append(group.with_columns(reward=reward).with_episode(group=torch.full((4,), number)))
+    parts.store.add(parts.credited(concatenate(copies), 0.0))
+    (drawn,) = parts.store.batches(parts.streams, 0)
+    return parts.learner.update(drawn, 1, 0.5).get("policy/gradient_norm", 0.0)
+
+
+def test_a_gradient_grows_with_the_share_of_groups_whose_rewards_differ():
+    norms = [gradient_norm(mixed) for mixed in range(4)]
+    assert norms[0] == 0.0
+    assert norms[1] > 0.0
+    assert norms == pytest.approx([0.0, norms[1], 2 * norms[1], 3 * norms[1]], rel=1e-4)
