@@ -229,6 +229,14 @@ STEP_COSTS: tuple[Row, ...] = (
     _step_cost("t-ppo", "benchmarks.sums:Sums", rounds=8, about=12, **{"rollout.window": 32, "terms.policy.after": 0}),
     _step_cost("ghpo", "benchmarks.sums:Digits", rounds=4, about=7, **{"rollout.cold_start": 0}),
     _step_cost("clpo", "benchmarks.sums:Digits", rounds=4, about=7),
+    _step_cost(
+        "anytime-reasoner",
+        "benchmarks.sums:Thoughts",
+        rounds=4,
+        about=12,
+        **{"rollout.budgets": (30, 60, 90, 120), "rollout.answer_tokens": 8, "rollout.strict": False},
+    ),
+    _step_cost("mrt", "benchmarks.sums:Thoughts", rounds=4, about=7, **{"rollout.answer_tokens": 8}),
     _step_cost("rep-exp", "benchmarks.sums:Digits", rounds=4, about=7, **{"bonus.correct": 0.0, "pools.tasks": 1}),
     _step_cost(
         "exit", "benchmarks.sums:Digits", rounds=4, about=7, **{"sampler.least_items": 32, "improving.tasks": 1}

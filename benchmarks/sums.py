@@ -52,6 +52,12 @@ class Terms(Sums):
         return Task(index, split, prompt(rng, int(category)), category=category)
 
 
+class Thoughts(Sums):
+    """Thinking ends at a semicolon, one character in 96 by chance."""
+
+    marker = ";"
+
+
 class Digits(Sums):
     """An answer is right if it begins with a digit: of eight by chance, none is in four groups of ten."""
 

@@ -10,7 +10,7 @@ from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from pilotage import api
 from pilotage.credit.shaping import shaping, with_returns
 from pilotage.data.batch import Batch
-from pilotage.data.piece import Piece, piece
+from pilotage.data.piece import Piece
 from pilotage.run import experiment
 from pilotage.run.recipe import Recipe
 
@@ -36,7 +36,7 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
     grpo = api.recipe("grpo", WORLD, settings=shared)
     found = {
         "grpo": grpo,
-        "grpo-length": grpo.vary("experiment", {"credit.shorter": piece(shorter)}),
+        "grpo-length": grpo.vary("experiment", {"credit.shorter": Piece("experiments.mrt:shorter")}),
         "mrt": api.recipe("mrt", WORLD, settings={**shared, **sizes}),
         "mrt-term": api.recipe("mrt", WORLD, settings={**shared, **sizes, "credit.progress.baseline": "term"}),
     }

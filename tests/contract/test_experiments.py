@@ -685,7 +685,7 @@ def test_the_criterion_of_mrt(experiment, mrt, accuracy, wide, said):
 )
 def test_the_criterion_of_anytime_reasoner(experiment, uniform, base, wide, said):
     made = experiment("anytime_reasoner").EXPERIMENT
-    names = ("budgets/anytime", *(f"budgets/accuracy_{budget}" for budget in (4, 8, 16, 32)))
+    names = ("budgets/anytime", *(f"budgets/accuracy_{budget}" for budget in (4, 8, 12, 24)))
     start = {"eval/accuracy": 0.3, **dict.fromkeys(names, 0.3)}
     runs = {}
     for arm, value in (("grpo", 0.65), ("uniform", uniform), ("base", base)):

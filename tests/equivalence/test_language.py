@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from pilotage.data.batch import Batch, from_episodes
 from pilotage.data.tasks import Text
-from pilotage.policies import language, llama
+from pilotage.policies import generate, language, llama
 from pilotage.policies.base import Minibatch
 from pilotage.policies.language import TinyLanguageModel
-from pilotage.policies.packing import pack
+from pilotage.policies.packing import pack, shared
 
 TEXT = Text(max_tokens=16, alphabet="abcdefgh")
 NAMES = frozenset({"logp", "entropy", "value"})
@@ -191,3 +191,24 @@ def test_a_minibatch_without_sampled_tokens_is_empty_and_differentiable():
     assert {len(value) for value in found.values()} == {0}
     found["logp"].sum().backward()
     assert list(POLICY.split(whole)) == []
+
+
+@pytest.mark.parametrize("architecture", llama.ARCHITECTURES)
+def test_prompts_that_begin_alike_are_read_once_and_go_on_as_they_would(architecture):
+    model = make(architecture).model
+    generator = torch.Generator().manual_seed(5)
+    trunk = torch.randint(0, 11, (20,), generator=generator)
+    prompts = [torch.cat([trunk[:cut], torch.tensor([cut % 11])]) for cut in (4, 8, 8, 12, 16, 20, 3, 19)]
+    together, lengths = generate.padded(prompts)
+    assert shared(together, lengths) is not None
+    assert shared(*generate.padded(list(torch.randint(0, 11, (4, 9), generator=generator)))) is None
+    ours, theirs = llama.LlamaEngine(model, 64), generate.TransformersEngine(model)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            ours.prefill(together, lengths, 3), theirs.prefill(together, lengths, 3), atol=1e-5, rtol=0
+        )
+        for engine in (ours, theirs):
+            engine.select(torch.tensor([0, 0, 3, 5, 7]))
+        for token in (2, 9):
+            tokens = torch.full((5,), token)
+            torch.testing.assert_close(ours.step(tokens), theirs.step(tokens), atol=1e-5, rtol=0)

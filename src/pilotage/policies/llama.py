@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pilotage.policies.packing import Packing, Rectangle, buckets
+from pilotage.policies.packing import Packing, Rectangle, buckets, shared
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 ROTATIONS = ("default", "linear", "llama3")
@@ -269,17 +269,24 @@ class LlamaEngine:
 
     def _read(self, prompts: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
         """Keeps the past of these rows; the hidden states [m, H] of their last tokens."""
-        weights, width = self.weights, prompts.shape[1]
-        x = functional.embedding(prompts, weights.embedding)
+        weights, (count, width) = self.weights, prompts.shape
+        alike = shared(prompts, lengths)  # beginnings that are the same are read once
+        x = functional.embedding(prompts.flatten() if alike is None else alike[0].tokens, weights.embedding)
         turns = weights.turns[:width].unsqueeze(-2)
         for layer, keys, values in zip(weights.layers, self.keys, self.values, strict=True):
             mixed = layer.qkv(scaled(x, weights.eps))
+            if alike is None:
+                mixed = mixed.view(count, width, -1)
+            else:
+                mixed = functional.embedding(alike[0].rectangles[0].index, mixed)
             query, key, value = rotated_heads(mixed, layer, weights, turns)
             keys[rows, ..., :width] = key.permute(0, 2, 3, 1)
             values[rows, :, :width] = value.transpose(1, 2)
-            flat = layer.output(causal(query, key, value).flatten(0, 1), onto=x.flatten(0, 1))
-            x = network(flat, layer, weights.eps).view(x.shape)
-        return x[torch.arange(len(rows)), lengths - 1]
+            attended = causal(query, key, value).flatten(0, 1)
+            if alike is not None:
+                attended = attended.index_select(0, alike[1])
+            x = network(layer.output(attended, onto=x), layer, weights.eps)
+        return x[torch.arange(count) * width + lengths - 1 if alike is None else alike[0].keep]
 
     def select(self, rows: Tensor) -> None:
         keys, values = self.keys, self.values

@@ -87,14 +87,22 @@ def buckets(length: Tensor) -> Iterator[Tensor]:
 
 
 def first_of_equal_starts(batch: Batch, column: Tensor, length: Tensor) -> Tensor:
-    """[D] the decision that stands for each: the same place in the first episode that begins with the same tokens up to
-    there. To a causal model the two are one. Decisions at or beyond their episode's `length` stand for themselves."""
+    """[D] the decision that stands for each: the same place in the first episode that begins with the same tokens up
+    to there. To a causal model the two are one. Decisions at or beyond their episode's `length` stand for themselves.
+    """
     source = torch.arange(batch.decisions)
     read = (column < length[batch.owner]).nonzero().squeeze(-1)
-    token, place = batch["action"][read].long().numpy(), column[read].numpy()
-    every = np.arange(len(read))
+    source[read] = read[equal_starts(batch["action"][read].long(), column[read])]
+    return source
+
+
+def equal_starts(tokens: Tensor, places: Tensor) -> Tensor:
+    """[M] for each of M tokens of sequences one after the other, `places` counted in each from 0: the first token at
+    its place in a sequence that is the same up to there."""
+    token, place = tokens.numpy(), places.numpy()
+    every = np.arange(len(token))
     start = every - place
-    before = np.maximum(every - 1, start)  # the first token of an episode comes after itself
+    before = np.maximum(every - 1, start)  # the first token of a sequence comes after itself
     equal = False
     salt = 0
     while not equal:  # each beginning gets a number; should two have had one number, another salt parts them
@@ -107,8 +115,26 @@ def first_of_equal_starts(batch: Batch, column: Tensor, length: Tensor) -> Tenso
         equal = bool(
             ((place[stand] == place) & (token[stand] == token) & (stand[before] == stand[before[stand]])).all()
         )
-    source[read] = read[torch.from_numpy(stand)]
-    return source
+    return torch.from_numpy(stand)
+
+
+def shared(prompts: Tensor, lengths: Tensor) -> tuple[Packing, Tensor] | None:
+    """The packing of prompts [n, T], padded on the right, for the states of their last tokens: one rectangle, and the
+    flat places that it owns. None where it would spare less than half of the tokens."""
+    read = torch.arange(prompts.shape[1]) < lengths.unsqueeze(-1)
+    rows, places = read.nonzero(as_tuple=True)
+    tokens = prompts[read]
+    stand = equal_starts(tokens, places)
+    own = (stand == torch.arange(len(stand))).nonzero().squeeze(-1)
+    if 2 * len(own) > prompts.numel():
+        return None
+    rank = torch.zeros(len(stand), dtype=torch.long)
+    rank[own] = torch.arange(len(own))
+    index = torch.zeros_like(prompts)
+    index[read] = rank[stand]
+    last = index[torch.arange(len(prompts)), lengths - 1]
+    flat = rows[own] * prompts.shape[1] + places[own]
+    return Packing(tokens[own], [Rectangle(index, flat)], last), flat
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -151,9 +151,10 @@ def _recorded(cuts: Sequence[Cut], thoughts: Sequence[Thought], budgets: Sequenc
     scripts = [script for cut in cuts for script in cut.stem.scripts]
     owner = [cut.thought for cut in cuts for _ in cut.stem.scripts]
     batch = recorded(scripts, groups=[number // samples for number in owner])
+    pairs = enumerate(numbers for cut in cuts for numbers in cut.standing())
+    rows, columns = zip(*((row, number) for row, numbers in pairs for number in numbers), strict=True)
     stands = torch.zeros(len(scripts), len(budgets))
-    for row, numbers in enumerate(numbers for cut in cuts for numbers in cut.standing()):
-        stands[row, numbers] = 1.0
+    stands[list(rows), list(columns)] = 1.0
     segment = torch.full((batch.decisions,), -1)
     bounds = torch.tensor(budgets)
     trained = {id(thought.script): thought for thought in thoughts}

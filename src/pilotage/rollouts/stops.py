@@ -134,7 +134,8 @@ class Stops(Messages):
             return Stem(own or [base], thought.asked, 0)
         for script in (base, *own):
             script.hear(tokens, 0)
-        return Stem([*own, *(base.fork(len(base)) for _ in range(count - len(own)))], thought.asked, room)
+        others = [base, *(base.fork(len(base)) for _ in range(count - len(own) - 1))]
+        return Stem([*own, *others[: count - len(own)]], thought.asked, room)
 
     def ended(self, policy: SpeakingPolicy, world: World, thought: Thought, count: int, trained: bool = False) -> Stem:
         """A stem of `count` transcripts of a thought that ended by itself: the message as it was said and, where a
@@ -204,15 +205,20 @@ class Stops(Messages):
 
 def ends(policy: SpeakingPolicy, tokens: Tensor, mark: str) -> list[int]:
     """For each time that a text stands in the decoded tokens, how many tokens there are up to and with it."""
+
+    def reached(size: int, number: int) -> bool:
+        return policy.decode(tokens[:size]).count(mark) >= number
+
     found: list[int] = []
-    for number in range(1, policy.decode(tokens).count(mark) + 1):
+    text, at = policy.decode(tokens), 0
+    for number in range(1, text.count(mark) + 1):
+        at = text.index(mark, at) + len(mark)
         low, high = found[-1] if found else 0, len(tokens)
+        if low < at <= high and reached(at, number):  # where each token is a character, it is there
+            low, high = (at - 1, at) if not reached(at - 1, number) else (low, at)
         while low + 1 < high:
             middle = (low + high) // 2
-            if policy.decode(tokens[:middle]).count(mark) >= number:
-                high = middle
-            else:
-                low = middle
+            low, high = (low, middle) if reached(middle, number) else (middle, high)
         found.append(high)
     return found
 
