@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pilotage.data.piece import UsageError
 from pilotage.data.tasks import Task
-from pilotage.worlds.reasoning import SHORT, ReasoningWorld, _running_totals, _terms
+from pilotage.worlds.arithmetic import terms_of
+from pilotage.worlds.reasoning import SHORT, ReasoningWorld, _running_totals
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ IN_PROCESS = ReasoningWorld(level=2, time_limit=None)
 @settings(deadline=None)
 def test_running_totals(terms: list[int], seed: int) -> None:
     prompt = "+".join(str(term) for term in terms) + "="
-    assert _terms(prompt.removesuffix("=")) == terms
+    assert terms_of(prompt.removesuffix("=")) == terms
     worked = _running_totals(prompt, None)
     assert len(worked) == max(len(terms) - 1, 1)
     assert int(worked[-1]) == sum(terms)
