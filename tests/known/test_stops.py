@@ -20,9 +20,11 @@ from pilotage.rollouts.budgets import Budgets
 from pilotage.rollouts.messages import Messages
 from pilotage.rollouts.prefixes import Prefixes
 from pilotage.rollouts.stops import Stops, ends
+from pilotage.run import loop
 from pilotage.run.assemble import assemble
 from pilotage.run.budgets import AccuracyByBudget, Regret, area, first_reaching
 from pilotage.run.measures import start_policy
+from pilotage.run.summary import Counters
 
 ONE, OTHER = [0.0, 0.5, 1.0, 1.0], [0.0, 0.0, 0.0, 0.5]
 SCRATCHPAD = {"world.marker": "=", "world.detours": 0.3, "world.time_limit": None, "policy.context": 96}
@@ -343,6 +345,18 @@ def test_a_context_that_ends_inside_a_thought_is_judged_as_it_stands():
     assert int(batch.lengths.max()) <= 7
     assert bool(torch.isfinite(BudgetRelative()(batch)["advantage"]).all())
     parts.world.close()
+
+
+@pytest.mark.parametrize("slug", ["anytime-reasoner", "mrt"])
+@pytest.mark.parametrize("context", [4, 5, 6])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_prompts_that_fill_the_context_are_told_and_harm_nothing(slug, context, samples):
+    sizes = {"policy.context": context, "samples_per_prompt": samples, "limits.invalid": 1.0}
+    parts = assemble(text_recipe(slug, world="toy_worlds:Flat", settings=sizes))  # where all rewards are equal besides
+    found = loop.one_step(parts, 0, Counters())
+    parts.world.close()
+    assert found["train/invalid"] == (1.0 if context < 6 else 0.0)
+    assert not [name for name, value in found.items() if value != value]
 
 
 def test_ends_are_found_by_token(started):
