@@ -1,8 +1,9 @@
 """CLPO against GRPO, and against itself without rewrites (Zhang et al. 2025, arXiv 2509.25004, version 1).
 
 Sums of 3 to 7 terms that the start rarely gets right. A model of 0.14 M parameters hardly learns to rewrite, so the
-claim is put to the test with the world's rule as the rewriter, and the policy as its own stands beside it. Tried on
-seed 100 only (see `experiments.variants`).
+claim is put to the test with the world's rule as the rewriter, and the policy as its own stands beside it. Of its own
+settings none were tried; those that it shares (see `experiments.variants`) were looked at on seed 100 with GHPO. Runs of
+GRPO of the same recipe that an earlier setting of GHPO's experiment had made were taken as they are.
 """
 
 from __future__ import annotations
