@@ -68,6 +68,11 @@ TABLES = {
         rejected=("abc", "zzzz", "=", ";"),
         tricks=(".*", "[a-z]+", "%s", "a" * 9999, "\0"),
     ),
+    "letter_counting": Answers(  # judged whole: it has no marker
+        "2",
+        rejected=("3", "02", "2.0", " 2 ", "two", "2;", "1;2", "=2", "2 2"),
+        tricks=("2 or 3", "[2]", "(2)", "{2}", "+2", "2e0", "2_0", "0x2", "٢", "2\u200b", "\\boxed{2}"),
+    ),
     "countdown": Answers(
         "",
         rejected=("1", "0", "1 + 1", "no way", "="),
