@@ -32,8 +32,8 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "evaluation.tasks": 50 if quick else 300,
         "steps": 5 if quick else 200,
     }
-    start = {"start.steps": 20} if quick else {}
-    tasks, samples = (6, 16) if quick else (60, 128)
+    start = {"start.steps": 300} if quick else {}  # fewer leave hardly a right answer in the pools
+    tasks, samples = (12, 64) if quick else (60, 128)
     found = {}
     for label in ("grpo", "rep-exp"):
         made = api.recipe(label, WORLD, settings=settings)
