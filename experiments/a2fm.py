@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.language import in_points
 from pilotage import api
 from pilotage.credit.modes import charged
 from pilotage.data.piece import Piece, piece
@@ -59,8 +60,9 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     share, cost = ([gap(*pair, name), gap_at_equal_tokens(*pair, name)] for name in (EASY, COST))
     accuracy = [comparisons["a2fm", "grpo"].difference, gap_at_equal_tokens(*pair)]
     said = (
-        f"a2fm minus grpo at equal steps and at equal tokens: instant answers to easy problems {points(share[0])} and "
-        f"{points(share[1])}; accuracy {points(accuracy[0])} and {points(accuracy[1])}; cost per right answer "
+        f"a2fm minus grpo at equal steps and at equal tokens: instant answers to easy problems "
+        f"{in_points(share[0])} and {in_points(share[1])}; accuracy {in_points(accuracy[0])} and "
+        f"{in_points(accuracy[1])}; cost per right answer "
         f"{units(cost[0])} and {units(cost[1])}; at the end " + "; ".join(map(stated, runs.values()))
     )
     if all(s.low > SHARE and c.high < 0 and a.low > -LOSS for s, c, a in zip(share, cost, accuracy, strict=True)):
@@ -68,11 +70,6 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     if any(s.high < SHARE or c.low >= 0 or a.high < -LOSS for s, c, a in zip(share, cost, accuracy, strict=True)):
         return Judged("not reproduced", said)
     return Judged("inconclusive", said)
-
-
-def points(found: Interval) -> str:
-    """A difference of shares in points, with its interval."""
-    return f"{found.estimate * 100:+.1f} points ({found.low * 100:+.1f} to {found.high * 100:+.1f})"
 
 
 def units(found: Interval) -> str:

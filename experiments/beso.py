@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.acting import paces
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.language import in_points
 from experiments.logs import QUICK_DECISIONS, held, quick_name
 from pilotage import api, datasets
 from pilotage.run import checkpoint, verdict
@@ -79,7 +80,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     said = ["success " + ", ".join(f"{label} {rate:.1%}" for label, rate in rates.items())]
     for name, one in (("gcbc", over), ("ddpm-50", under)):
         gap = one.difference
-        said.append(f"minus {name} {100 * gap.estimate:+.1f} points ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})")
+        said.append(f"minus {name} {in_points(gap)}")
     if (plain := unguided(runs)) == plain:
         said.append(f"BESO without guidance {plain:.1%}")
     if paced := paces(runs):

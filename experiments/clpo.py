@@ -2,8 +2,8 @@
 
 Sums of 3 to 7 terms that the start rarely gets right. A model of 0.14 M parameters hardly learns to rewrite, so the
 claim is put to the test with the world's rule as the rewriter, and the policy as its own stands beside it. Of its own
-settings none were tried; those that it shares (see `experiments.variants`) were looked at on seed 100 with GHPO. Runs of
-GRPO of the same recipe that an earlier setting of GHPO's experiment had made were taken as they are.
+settings none were tried; those that it shares (see `experiments.variants`) were looked at on seed 100 with GHPO. Runs
+of GRPO of the same recipe that an earlier setting of GHPO's experiment had made were taken as they are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.language import in_points
 from pilotage.run import experiment
 
 ARMS = {
@@ -26,16 +27,15 @@ DECIDING = PAIRS[:2]
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    shown = variants.shown
     tokens = {pair: experiment.gap_at_equal_tokens(runs[pair[0]], runs[pair[1]]) for pair in PAIRS}
     said = "; ".join(
         (
             *(
-                f"{one} minus {other} {shown(comparisons[one, other].difference)}, at equal generated tokens "
-                f"{shown(tokens[one, other])}"
+                f"{one} minus {other} {in_points(comparisons[one, other].difference)}, at equal generated tokens "
+                f"{in_points(tokens[one, other])}"
                 for one, other in PAIRS
             ),
-            f"on long sums clpo-rule minus filter {shown(variants.gap(runs['clpo-rule'], runs['filter']))}",
+            f"on long sums clpo-rule minus filter {in_points(variants.gap(runs['clpo-rule'], runs['filter']))}",
             *(
                 f"{arm}: {variants.mean_of(runs[arm], 'rewrite/preserved'):.0%} of rewrites keep the answer, "
                 f"{variants.mean_of(runs[arm], 'rewrite/rescued'):.1%} of problems rescued"

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Mapping
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.language import in_points
 from pilotage import api
 from pilotage.data.piece import piece
 from pilotage.run import experiment
 from pilotage.run.improving import Improving
 from pilotage.run.recipe import Recipe
-from pilotage.run.statistics import Interval
 
 WORLD = "reasoning:chain_sum"
 KS = (0, 1, 2, 4, 8, 16)
@@ -44,10 +44,6 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
     return found
 
 
-def points(found: Interval) -> str:
-    return f"{found.estimate / POINT:+.1f} points ({found.low / POINT:+.1f} to {found.high / POINT:+.1f})"
-
-
 def by_k(runs: Runs, arm: str) -> str:
     """Accuracies in percent for each k, means over seeds."""
     ends = [[experiment.end(run, f"improving/accuracy@{k}") for run in runs[arm]] for k in KS]
@@ -61,8 +57,8 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     first = comparisons["exit", "grpo"].difference
     said = "; ".join(
         (
-            f"ExIt minus GRPO after 16 steps {points(ahead)}, at equal generated tokens {points(equal)}, in what the "
-            f"16 steps gain {points(more)}, in accuracy without any {points(first)}",
+            f"ExIt minus GRPO after 16 steps {in_points(ahead)}, at equal generated tokens {in_points(equal)}, in "
+            f"what the 16 steps gain {in_points(more)}, in accuracy without any {in_points(first)}",
             f"accuracy in percent after {', '.join(map(str, KS))} steps: "
             + ", ".join(f"{arm} {by_k(runs, arm)}" for arm in RUNGS),
         )

@@ -12,6 +12,7 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.language import in_points
 from pilotage.run import experiment
 
 ARMS = {
@@ -32,12 +33,11 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     steps = comparisons["ghpo", "grpo"]
     tokens = experiment.gap_at_equal_tokens(runs["ghpo"], runs["grpo"])
     silent = {arm: variants.mean_of(runs[arm], "train/no_signal") for arm in ARMS}
-    shown = variants.shown
     said = "; ".join(
         (
-            f"ghpo minus grpo {shown(steps.difference)}, at equal generated tokens {shown(tokens)}, on long sums "
-            f"{shown(variants.gap(runs['ghpo'], runs['grpo']))}",
-            *(f"ghpo minus {other} {shown(comparisons['ghpo', other].difference)}" for _, other in PAIRS[1:]),
+            f"ghpo minus grpo {in_points(steps.difference)}, at equal generated tokens {in_points(tokens)}, "
+            f"on long sums {in_points(variants.gap(runs['ghpo'], runs['grpo']))}",
+            *(f"ghpo minus {other} {in_points(comparisons['ghpo', other].difference)}" for _, other in PAIRS[1:]),
             "episodes without a signal " + ", ".join(f"{arm} {share:.0%}" for arm, share in silent.items()),
             f"groups that failed without a hint {variants.mean_of(runs['ghpo'], 'hint/failed'):.0%} under ghpo",
         )

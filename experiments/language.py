@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from experiments.common import Comparisons
 from pilotage import api
 from pilotage.run.recipe import Recipe
+from pilotage.run.wording import Wording
 
 WORLD = "reasoning:chain_sum"
 POINT = 0.01  # of accuracy
+in_points = Wording("eval/accuracy").change  # "+3.1 points (0.4 to 5.8)", of a difference of shares
 
 
 def arms(names: tuple[str, ...], quick: bool) -> Mapping[str, Recipe]:
@@ -22,6 +24,4 @@ def arms(names: tuple[str, ...], quick: bool) -> Mapping[str, Recipe]:
 
 def points(comparisons: Comparisons, pair: tuple[str, str]) -> str:
     """A difference in points of accuracy, with its interval."""
-    found = comparisons[pair]
-    low, high = found.difference.low / POINT, found.difference.high / POINT
-    return f"{pair[0]} minus {pair[1]} {found.difference.estimate / POINT:+.1f} points ({low:+.1f} to {high:+.1f})"
+    return f"{pair[0]} minus {pair[1]} {in_points(comparisons[pair].difference)}"

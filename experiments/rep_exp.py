@@ -12,12 +12,13 @@ import sys
 from collections.abc import Mapping
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.language import in_points
 from pilotage import api
 from pilotage.data.piece import piece
 from pilotage.run import experiment
 from pilotage.run.pools import Pools
 from pilotage.run.recipe import Recipe
-from pilotage.run.statistics import Interval, mean_interval
+from pilotage.run.statistics import mean_interval
 
 WORLD = "reasoning:chain_sum"
 LARGE = "pools/pass@64"
@@ -43,10 +44,6 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         pools = {"evaluation.measures.pools": piece(Pools, tasks=tasks, samples=2 * samples, temperature=temperature)}
         found[label] = found["grpo"].vary("experiment", {**pools, "steps": 0})
     return found
-
-
-def points(found: Interval) -> str:
-    return f"{found.estimate / POINT:+.1f} points ({found.low / POINT:+.1f} to {found.high / POINT:+.1f})"
 
 
 def times(runs: Runs, arm: str, part: str, other: str) -> str:
@@ -77,8 +74,8 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
             f"{times(runs, 'start', 'middle', 'random')}, easy {times(runs, 'start', 'easy', 'random')}; hard third "
             f"with equal texts taken once {times(runs, 'start', 'hard', 'distinct')}, at temperature 1 "
             f"{times(runs, 'start-at-1', 'hard', 'random')}",
-            f"B: RepExp minus GRPO, pass@64 {points(large)}, accuracy {points(small)}",
-            f"pass@64 moved by {points(fall['grpo'])} under GRPO and by {points(fall['rep-exp'])} under RepExp",
+            f"B: RepExp minus GRPO, pass@64 {in_points(large)}, accuracy {in_points(small)}",
+            f"pass@64 moved by {in_points(fall['grpo'])} under GRPO and by {in_points(fall['rep-exp'])} under RepExp",
         )
     )
     picks = all(one.low > 0 for one in saved.values())

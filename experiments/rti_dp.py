@@ -18,6 +18,7 @@ from typing import Any
 
 from experiments.acting import paces
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
+from experiments.language import in_points
 from experiments.logs import QUICK_DECISIONS, held, quick_name
 from pilotage import api, datasets
 from pilotage.run import verdict
@@ -97,9 +98,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     said = ["success " + ", ".join(f"{label} {rate:.0%}" for label, rate in rates.items())]
     for (ours, other), found in comparisons.items():
         gap = found.difference
-        said.append(
-            f"{ours} minus {other} {100 * gap.estimate:+.1f} points ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
-        )
+        said.append(f"{ours} minus {other} {in_points(gap)}")
     faster = None
     if paced := paces(runs):
         faster = paced["dp-reach"] / paced["rti-3-reach"]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, WORLD
+from experiments.language import POINT, WORLD, in_points
 from pilotage import api
 from pilotage.run import experiment
 from pilotage.run.recipe import Recipe
@@ -54,8 +54,9 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     said = (
         f"decode steps a token, PPO over T-PPO: {saved.estimate:.2f} ({saved.low:.2f} to {saved.high:.2f}), with equal "
         f"lengths {level.estimate:.2f}; T-PPO with at most 1/{SAVING:g} of PPO's decode steps minus PPO at its end: "
-        f"{points(cheaper)}; with the critic's value at the cut {points(ablation)}; rise of T-PPO {points(rises[0])}, "
-        f"of PPO {points(rises[1])}; {seconds(runs['t-ppo']):.0f} and {seconds(runs['ppo']):.0f} seconds of training"
+        f"{in_points(cheaper)}; with the critic's value at the cut {in_points(ablation)}; rise of T-PPO "
+        f"{in_points(rises[0])}, of PPO {in_points(rises[1])}; "
+        f"{seconds(runs['t-ppo']):.0f} and {seconds(runs['ppo']):.0f} seconds of training"
     )
     learnt = all(found.low > 0 for found in rises)
     if learnt and saved.low >= SAVING and cheaper.low > -MARGIN and level.estimate < LEVEL:
@@ -87,11 +88,6 @@ def cost(result: RunResult) -> float:
 def seconds(side: Sequence[RunResult]) -> float:
     """Of training, in the mean over runs."""
     return sum(result.compute.seconds for result in side) / len(side)
-
-
-def points(found: Interval) -> str:
-    """In points of accuracy."""
-    return f"{found.estimate / POINT:+.1f} points ({found.low / POINT:+.1f} to {found.high / POINT:+.1f})"
 
 
 EXPERIMENT = Experiment(

@@ -73,8 +73,3 @@ def mean_of(side: Sequence[RunResult], metric: str) -> float:
     """A training metric's mean over all steps and seeds; NaN where no step has it."""
     values = np.concatenate([run.series(metric)[1] for run in side])
     return float(values.mean()) if len(values) else float("nan")
-
-
-def shown(found: Interval) -> str:
-    """A difference in points of accuracy, with its interval."""
-    return f"{found.estimate / POINT:+.1f} points ({found.low / POINT:+.1f} to {found.high / POINT:+.1f})"
