@@ -13,7 +13,7 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import in_points
+from experiments.language import POINT, in_points
 from pilotage.run import experiment
 
 ARMS = {
@@ -46,7 +46,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     found = [comparisons[pair] for pair in DECIDING]
     if all(one.kind == "better" for one in found) and all(tokens[pair].high > 0 for pair in DECIDING):
         return Judged("reproduced", said)
-    if any(one.difference.high < 2 * variants.POINT for one in found):
+    if any(one.difference.high < 2 * POINT for one in found):
         return Judged("not reproduced", said)
     return Judged("inconclusive", said)
 

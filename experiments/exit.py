@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import in_points
+from experiments.language import POINT, in_points
 from pilotage import api
 from pilotage.data.piece import piece
 from pilotage.run import experiment
@@ -20,7 +20,6 @@ from pilotage.run.recipe import Recipe
 WORLD = "reasoning:chain_sum"
 KS = (0, 1, 2, 4, 8, 16)
 LAST = "improving/accuracy@16"
-POINT = 0.01
 RUNGS: Mapping[str, Mapping[str, object]] = {
     "exit": {},
     "exit-improve": {"sampler.diverge": 0.0, "credit.novelty": None},

@@ -12,7 +12,7 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import in_points
+from experiments.language import POINT, in_points
 from pilotage.run import experiment
 
 ARMS = {
@@ -45,7 +45,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     fewer = silent["ghpo"] < silent["grpo"]
     if steps.kind == "better" and tokens.low > 0 and fewer:
         return Judged("reproduced", said)
-    if steps.difference.high < 2 * variants.POINT or tokens.high < 0 or not fewer:
+    if steps.difference.high < 2 * POINT or tokens.high < 0 or not fewer:
         return Judged("not reproduced", said)
     return Judged("inconclusive", said)
 

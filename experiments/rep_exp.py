@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import in_points
+from experiments.language import POINT, in_points
 from pilotage import api
 from pilotage.data.piece import piece
 from pilotage.run import experiment
@@ -22,7 +22,6 @@ from pilotage.run.statistics import mean_interval
 
 WORLD = "reasoning:chain_sum"
 LARGE = "pools/pass@64"
-POINT = 0.01
 
 
 def arms(quick: bool) -> Mapping[str, Recipe]:

@@ -22,7 +22,6 @@ from pilotage.worlds.arithmetic import terms_of
 WORLD = "reasoning:chain_sum"
 METHODS = ("ghpo", "clpo")  # the start knows the forms of both, so that one serves all arms
 LONG = 6  # terms from which a sum is long
-POINT = 0.01
 Arms = Mapping[str, tuple[str, Mapping[str, Any]]]
 
 

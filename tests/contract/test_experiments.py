@@ -427,7 +427,7 @@ def test_the_criterion_of_rep_exp(experiment, novel, last, bonus, wide, said):
     found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
     judged = made.judge(runs, found)
     assert judged.word == said
-    assert "pass@64 moved by -10.0 points" in judged.because
+    assert "pass@64 moved by −10.0 points" in judged.because
 
 
 def generating(label, centre, wide, tokens, silent):
