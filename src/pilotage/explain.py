@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from pilotage.methods.method import find
 from pilotage.methods.roots import root
 from pilotage.methods.stacks import ground, split_names, stacked, usual_policy
 from pilotage.policies.registry import resolve_policy
+from pilotage.rollouts.base import Rollout, number
 from pilotage.run import starts
 from pilotage.run.assemble import make_policy, open_world
 from pilotage.run.recipe import Recipe, difference
@@ -194,33 +195,12 @@ def _facts(policy: Policy) -> str:
 
 def _sampling(recipe: Recipe, action: Any, limit: int | None) -> Iterator[str]:
     """What one step samples, and the run."""
-    plan, settings = recipe.rollout.target, recipe.rollout.defaults()
-    prompts, samples = recipe.prompts_per_step, recipe.samples_per_prompt
-    total = prompts * samples
-    known: Mapping[Any, tuple[str, int]]
-    most = action.max_tokens if isinstance(action, Text) else 0
-    lanes, length = settings.get("lanes", 0), settings.get("steps", 0)
-    longest = min(settings.get("max_steps", 0), settings.get("max_steps", 0) if limit is None else limit)
-    known = {
-        rollouts.messages.Messages: (
-            f"asks {prompts} prompts {samples} times: {_number(total)} answers of at most {most} tokens each",
-            total * most,
-        ),
-        rollouts.episodes.Episodes: (
-            f"plays {prompts} tasks {samples} times: {_number(total)} episodes of at most {_number(longest)} decisions",
-            total * longest,
-        ),
-        rollouts.window.Window: (
-            f"takes {length} decisions on each of {lanes} lanes: {_number(lanes * length)} decisions",
-            lanes * length,
-        ),
-        rollouts.replicas.Replicas: (f"plays {total} episode{'s' if total > 1 else ''} of every replica", 0),
-        rollouts.demonstrations.Demonstrations: (f"reads {prompts} worked solutions; nothing is sampled", 0),
-        rollouts.idle.Idle: (_drawing(recipe), 0),
-        rollouts.stored.Stored: (f"reads {prompts} recorded episodes; nothing is sampled", 0),
-    }
-    said, decisions = known.get(plan, (f"samples with {shown(recipe.rollout)}", 0))
-    yield f"Each step {said}."
+    plan = recipe.rollout.build()
+    said, decisions = f"samples with {shown(recipe.rollout)}", 0
+    if isinstance(plan, Rollout):
+        most = action.max_tokens if isinstance(action, Text) else limit or 0
+        said, decisions = plan.says(recipe.prompts_per_step, recipe.samples_per_prompt, most)
+    yield f"Each step {said}{_drawing(recipe)}."
     bound = f", at most {_number(decisions * recipe.steps)} decisions" if decisions else ""
     yield (
         f"The run has {_number(recipe.steps)} steps{bound}." if recipe.steps else "It takes none: the start is judged."
@@ -228,12 +208,14 @@ def _sampling(recipe: Recipe, action: Any, limit: int | None) -> Iterator[str]:
 
 
 def _drawing(recipe: Recipe) -> str:
-    """What a step takes from a store that is full from the start."""
+    """What a step takes from a store that is full from the start; nothing of other stores."""
+    if not hasattr(recipe.store.target, "fill"):
+        return ""
     store = recipe.store.defaults()
     named = "the world's examples" if "data" not in store else store["data"] or "a data set that --data names"
     return (
-        f"plays nothing, and draws {store.get('batches_per_step', 0)} batches of "
-        f"{store.get('decisions_per_batch', 0)} decisions from {named}"
+        f", and draws {store.get('batches_per_step', 0)} batches of {store.get('decisions_per_batch', 0)} decisions "
+        f"from {named}"
     )
 
 
@@ -308,4 +290,4 @@ def _judging(recipe: Recipe, metric: str, policy: Policy) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return number(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)

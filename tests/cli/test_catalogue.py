@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import pilotage as package
+from pilotage import rollouts
 from pilotage.methods.method import methods
+from pilotage.rollouts.base import Rollout
+from pilotage.rollouts.stops import Stops
 
 HEAVY = ("torch", "transformers", "gymnasium", "reasoning_gym", "scipy", "plotly", "numpy")
 VERBS = ("list", "show", "explain", "train", "resume", "eval", "compare", "worlds", "policies")
@@ -101,6 +106,28 @@ def test_explain_gives_sizes_and_the_difference_and_runs_nothing(pilotage: Calla
     assert "Difference from ppo" in found.out
     assert "learning rate 0.0003 throughout" in found.out
     assert list(own_folder.iterdir()) == []
+
+
+def plans(of: type[Rollout] = Rollout) -> list[type[Rollout]]:
+    """All plans of the library, those that only others derive from left out."""
+    found = [one for kind in of.__subclasses__() for one in [kind, *plans(kind)]]
+    return [one for one in found if one.__module__.startswith("pilotage.") and one is not Stops]
+
+
+def test_every_plan_says_what_a_step_samples() -> None:
+    for info in pkgutil.iter_modules(rollouts.__path__):
+        importlib.import_module(f"pilotage.rollouts.{info.name}")
+    said = {plan.__name__: plan().says(4, 8, 12) for plan in plans()}
+    assert len(said) > 12
+    assert [name for name, (text, _) in said.items() if text.startswith("samples with")] == []
+    assert said["Messages"] == ("asks 4 prompts 8 times: 32 answers of at most 12 tokens each", 384)
+    assert said["Pool"] == ("goes on with 32 responses, for at most 4 tokens each", 128)
+    assert said["Rewritten"][1] == 2 * 384
+
+
+def test_explain_refuses_a_plan_that_cannot_be(pilotage: Callable) -> None:
+    found = pilotage("explain", "t-ppo", "--world", "reasoning:chain_sum", "--set", "rollout.window=-3")
+    assert (found.status, "at least one token, not -3" in found.err) == (2, True)
 
 
 def test_explain_of_a_knob_turned_off_shows_no_difference(pilotage: Callable) -> None:

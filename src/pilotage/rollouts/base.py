@@ -34,6 +34,11 @@ class Rollout:
     def check_sizes(self, world: World, prompts: int, samples: int) -> None:
         """Raises UsageError if steps of these sizes do not suit the plan; asked once, before anything is made."""
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        """What a step samples, to follow "Each step", and its decisions at the most (0: not known). most: decisions of
+        an episode, or tokens of a message, that the world allows (0: it has no such bound)."""
+        return f"samples with {type(self).__name__}", 0
+
     def metrics(self) -> dict[str, float]:
         """What there is to say of the last step."""
         return {}
@@ -61,6 +66,11 @@ def returns_by_group(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 def fits(policy: SpeakingPolicy, task: Task) -> bool:
     """Whether the policy can be asked this task at all."""
     return policy.can_read(policy.encode(task.shown, prompt=True))
+
+
+def number(value: int) -> str:
+    """A count for a sentence: 12 800."""
+    return f"{value:,}".replace(",", " ")
 
 
 def begin(policy: ActingPolicy, lanes: Sequence[int]) -> None:

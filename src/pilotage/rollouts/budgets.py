@@ -15,6 +15,7 @@ from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
+from pilotage.rollouts.base import number
 from pilotage.rollouts.messages import draws, recorded, speaking
 from pilotage.rollouts.stops import Stem, Stops, Thought
 from pilotage.worlds.base import World
@@ -74,6 +75,14 @@ class Budgets(Stops):
             raise UsageError(f"budgets are tokens that rise from 1 on, not {', '.join(map(str, budgets))}")
         self.budgets, self.cuts, self.drawn, self.answers = tuple(budgets), cuts, drawn, answers
         self.told: dict[str, float] = {}
+
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        places = len(self.budgets) or self.cuts
+        return (
+            f"thinks {samples} times about each of {prompts} prompts: {number(prompts * samples)} thoughts, stopped at "
+            f"up to {places} budgets and answered {self.answers} times at each",
+            0,
+        )
 
     def check(self, policy: Policy, world: World) -> None:
         super().check(policy, world)

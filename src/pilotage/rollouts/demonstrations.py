@@ -35,6 +35,9 @@ class Demonstrations(Rollout):
         if not isinstance(world, Demonstrates):
             raise UsageError(f"{type(world).__name__} has no worked solutions (a method demonstrate(task, rng))")
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        return f"reads {prompts} worked solutions; nothing is sampled", 0
+
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
     ) -> Batch:

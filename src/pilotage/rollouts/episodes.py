@@ -12,7 +12,7 @@ from pilotage.data.batch import Batch, Stop, from_episodes
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import ActingPolicy, Policy
-from pilotage.rollouts.base import NextTask, Rollout, begin, memory_aside, moves, to_world
+from pilotage.rollouts.base import NextTask, Rollout, begin, memory_aside, moves, number, to_world
 from pilotage.worlds.base import World
 
 BLOCK = 64  # steps for which random numbers are drawn at a time
@@ -27,6 +27,11 @@ class Episodes(Rollout):
 
     def __init__(self, *, max_steps: int = 1000, greedy: bool = False) -> None:
         self.max_steps, self.greedy = max_steps, greedy
+
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        total, longest = prompts * samples, min(self.max_steps, most or self.max_steps)
+        said = f"plays {prompts} tasks {samples} times: {number(total)} episodes of at most {number(longest)} decisions"
+        return said, total * longest
 
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int

@@ -90,6 +90,10 @@ class Hinted(Messages):
         found = concatenate(rounds).select(episodes)
         return found.with_episode(group=torch.arange(prompts).repeat_interleave(samples))
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        said, decisions = super().says(prompts, samples, most)
+        return f"{said}; where all of a group are wrong, again with hints, up to {len(self.ratios)} times", decisions
+
     def _given(self, step: int, failed: float) -> bool:
         """Whether hints are given in this step, by the share of groups that failed without."""
         needed = self.needed is None or self.needed(failed)

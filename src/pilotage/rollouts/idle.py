@@ -14,6 +14,9 @@ from pilotage.worlds.base import World
 class Idle(Rollout):
     """An empty batch at every step: the store is full."""
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        return "plays nothing", 0
+
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
     ) -> Batch:

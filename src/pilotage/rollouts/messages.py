@@ -13,7 +13,7 @@ from pilotage.data.batch import Batch, Stop, from_episodes
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
-from pilotage.rollouts.base import NextTask, Rollout
+from pilotage.rollouts.base import NextTask, Rollout, number
 from pilotage.worlds.base import World
 
 
@@ -84,6 +84,11 @@ class Messages(Rollout):
     ) -> Batch:
         tasks = [next_task() for _ in range(prompts)]
         return self.converse(policy, world, tasks, samples, streams, "rollout", step)
+
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        total = prompts * samples
+        said = f"asks {prompts} prompts {samples} times: {number(total)} answers of at most {most} tokens each"
+        return said, total * most
 
     def converse(
         self, policy: Policy, world: World, tasks: list[Task], samples: int, streams: Streams, stream: str, step: int

@@ -55,6 +55,10 @@ class Modes(Messages):
             )
         return free
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        said, decisions = super().says(prompts, samples, most)
+        return f"{said}, {self.forced} of each group forced into each mode", decisions
+
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
     ) -> Batch:

@@ -13,7 +13,7 @@ from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.policies.base import Policy
-from pilotage.rollouts.base import NextTask
+from pilotage.rollouts.base import NextTask, number
 from pilotage.rollouts.messages import Messages
 from pilotage.worlds.base import World
 
@@ -41,6 +41,12 @@ class Once(Messages):
             columns = {name: column for name, column in made.columns.items() if name != "behaviour_logp"}
             self.record = replace(made, columns=columns)
         return self._drawn(self.record, streams, np.arange(step * prompts, (step + 1) * prompts), samples)
+
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        return (
+            f"reads {prompts} groups of {samples} answers, of {number(self.tasks)} groups that the first step samples",
+            0,
+        )
 
     def _drawn(self, record: Batch, streams: Streams, places: Any, samples: int) -> Batch:
         """The groups at places of the endless walk through passes."""

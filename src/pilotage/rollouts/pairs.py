@@ -36,6 +36,9 @@ class Given(Rollout):
                 f"{type(world).__name__} has no pairs of answers (a method pair(task)); world=pairs:FILE has"
             )
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        return f"reads {prompts} pairs of answers; nothing is sampled", 0
+
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
     ) -> Batch:

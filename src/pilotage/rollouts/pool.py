@@ -13,7 +13,7 @@ from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
-from pilotage.rollouts.base import NextTask
+from pilotage.rollouts.base import NextTask, number
 from pilotage.rollouts.messages import Messages, Said, Transcript, draws, extend, opened, recorded, speaking
 from pilotage.worlds.base import World
 
@@ -74,6 +74,10 @@ class Pool(Messages):
         self.line: list[Response] = []  # cut responses, then those that have not begun
         self.begun = 0  # prompts
         self.told: dict[str, float] = {}
+
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        window, total = min(most, self.window or -(-most // SHARE)), prompts * samples
+        return f"goes on with {number(total)} responses, for at most {window} tokens each", total * window
 
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int

@@ -49,6 +49,10 @@ class Prefixes(Stops):
         self.stops, self.begun, self.recorded, self.delimiter = stops, begun, answered, delimiter
         self.told: dict[str, float] = {}
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        said, decisions = super().says(prompts, samples, most)
+        return f"{said}, begun or not; and answers {self.stops} times where each beginning is stopped", decisions
+
     def converse(
         self, policy: Policy, world: World, tasks: list[Task], samples: int, streams: Streams, stream: str, step: int
     ) -> Batch:

@@ -25,6 +25,10 @@ class Replicas(Rollout):
     def __init__(self, *, probe: bool = False) -> None:
         self.probe = probe
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        total = prompts * samples
+        return f"plays {total} episode{'s' if total > 1 else ''} of every replica", 0
+
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
     ) -> Batch:

@@ -165,6 +165,15 @@ class Rewritten(Messages):
         )
         return concatenate([first, second])
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        said, decisions = super().says(prompts, samples, most)
+        if not self.difficulties:
+            return said, decisions
+        return f"{said}; and as often other words for those that were {' or '.join(self._named())}", 2 * decisions
+
+    def _named(self) -> list[str]:
+        return [Difficulty(one).name.lower() for one in self.difficulties]
+
     def _rewrites(
         self,
         policy: SpeakingPolicy,

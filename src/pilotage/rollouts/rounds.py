@@ -9,7 +9,7 @@ from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Split
 from pilotage.policies.base import ActingPolicy, Policy
-from pilotage.rollouts.base import NextTask, Rollout, to_world
+from pilotage.rollouts.base import NextTask, Rollout, number, to_world
 from pilotage.worlds.bandits import BanditWorld
 from pilotage.worlds.base import World
 
@@ -28,6 +28,10 @@ class Rounds(Rollout):
         if isinstance(world, BanditWorld):  # the first rounds of each split: an empty action set shows before the run
             for split in SPLITS:
                 world.reset([world.task(0, split)], [0])
+
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        total = prompts * samples
+        return f"meets {prompts} rounds {samples} times: {number(total)} decisions", total
 
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int

@@ -32,6 +32,9 @@ class Stored(Rollout):
         own = {name: column for name, column in record.columns.items() if name != "behaviour_logp"}
         self.record = replace(record, columns=own)
 
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        return f"reads {prompts} recorded episodes; nothing is sampled", 0
+
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
     ) -> Batch:

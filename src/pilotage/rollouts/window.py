@@ -11,7 +11,7 @@ import torch
 from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.policies.base import ActingPolicy, Policy
-from pilotage.rollouts.base import NextTask, Rollout, begin, moves, to_world, uniform_actions
+from pilotage.rollouts.base import NextTask, Rollout, begin, moves, number, to_world, uniform_actions
 from pilotage.worlds.base import World
 
 
@@ -32,6 +32,10 @@ class Window(Rollout):
         self.running = np.zeros((3, lanes))  # return, length and success so far of each lane's episode
         self.tells = False  # whether the world has told success
         self.keys = np.zeros(lanes, dtype=np.int64)
+
+    def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
+        total = self.lanes * self.steps
+        return f"takes {self.steps} decisions on each of {self.lanes} lanes: {number(total)} decisions", total
 
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
