@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks import tiny
 from benchmarks.measure import Measured
 from benchmarks.ours import recipe, timed_run
-from pilotage.policies.llama import LlamaEngine
+from pilotage.policies.llama_engine import LlamaEngine
 
 PROMPTS, GROUP = 16, 4
 SETTLED = 8  # steps until the pool is as full as it gets

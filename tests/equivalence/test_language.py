@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pilotage.data.batch import Batch, from_episodes
 from pilotage.data.tasks import Text
-from pilotage.policies import generate, language, llama
+from pilotage.policies import generate, language, llama, llama_engine
 from pilotage.policies.base import Minibatch
 from pilotage.policies.language import TinyLanguageModel
 from pilotage.policies.packing import pack, shared
@@ -148,7 +148,7 @@ def test_shared_key_heads_and_biases_agree_too(biases):
     expected = model(tokens).logits
     mine = model.lm_head(llama.hidden(llama.fused(model, 9), pack(rows(tokens), torch.arange(27)))).view_as(expected)
     torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
-    engine = llama.LlamaEngine(model, 64)
+    engine = llama_engine.LlamaEngine(model, 64)
     with torch.inference_mode():
         engine.prefill(tokens[:, :4], torch.tensor([4, 4, 4]), 8)
         for t in range(4, 9):
@@ -202,7 +202,7 @@ def test_prompts_that_begin_alike_are_read_once_and_go_on_as_they_would(architec
     together, lengths = generate.padded(prompts)
     assert shared(together, lengths) is not None
     assert shared(*generate.padded(list(torch.randint(0, 11, (4, 9), generator=generator)))) is None
-    ours, theirs = llama.LlamaEngine(model, 64), generate.TransformersEngine(model)
+    ours, theirs = llama_engine.LlamaEngine(model, 64), generate.TransformersEngine(model)
     with torch.inference_mode():
         torch.testing.assert_close(
             ours.prefill(together, lengths, 3), theirs.prefill(together, lengths, 3), atol=1e-5, rtol=0

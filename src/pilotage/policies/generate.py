@@ -1,5 +1,5 @@
 """Sampling of messages: one loop over any engine that keeps the past of its rows, and the engine for any transformers
-causal language model. The engine for Llama-like weights is in `policies.llama`."""
+causal language model. The engine for Llama-like weights is in `policies.llama_engine`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.tasks import Text
-from pilotage.policies import generate, llama
+from pilotage.policies import generate, llama, llama_engine
 from pilotage.policies.base import Messages, Minibatch, SpeakingPolicy
 from pilotage.policies.characters import Characters
 from pilotage.policies.distributions import Categorical
@@ -162,7 +162,7 @@ class LanguageModel(SpeakingPolicy):
         engine: generate.Engine = generate.TransformersEngine(self.model)
         if written_by_hand(self.model):
             with torch.inference_mode():
-                engine = llama.LlamaEngine(self.model, self.context)
+                engine = llama_engine.LlamaEngine(self.model, self.context)
         said = generate.speak(
             engine,
             prompts,
