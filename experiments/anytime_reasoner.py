@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from pilotage import api
 from pilotage.data.piece import Piece
 from pilotage.run import experiment
 from pilotage.run.recipe import Recipe
+from pilotage.run.statistics import Interval
 
 WORLD = "reasoning:chain_sum"
 SCRATCHPAD = {"world.marker": "=", "world.detours": 0.5}
@@ -26,7 +27,8 @@ def measured(recipe: Recipe) -> Recipe:
     return recipe.vary("experiment", {"evaluation.measures.budgets": plan})
 
 
-def arms(quick: bool) -> Mapping[str, Recipe]:
+def versions(quick: bool, priors: Sequence[str]) -> Mapping[str, Recipe]:
+    """The baseline, and the method with each prior."""
     shared = {
         **SCRATCHPAD,
         "steps": 10 if quick else 200,
@@ -34,22 +36,28 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "evaluation.tasks": 100 if quick else 400,
     }
     found = {"grpo": api.recipe("dr-grpo", WORLD, settings=shared)}
-    for prior in ("uniform", "base"):
+    for prior in priors:
         own = {**shared, **CUTS, "credit.advantage.prior": prior}
         found[prior] = api.recipe("anytime-reasoner", WORLD, settings=own)
     return {label: measured(recipe) for label, recipe in found.items()}
 
 
-def judge(runs: Runs, comparisons: Comparisons) -> Judged:
+def arms(quick: bool) -> Mapping[str, Recipe]:
+    return versions(quick, ("uniform", "base"))
+
+
+def judged(runs: Runs, whole: str, more: Mapping[str, Interval] | None = None) -> Judged:
+    """The criterion, where `whole` is the arm that is to be no worse at the full budget; `more` is stated with it."""
     anytime = experiment.gap_at_equal_tokens(runs["uniform"], runs["grpo"], ANYTIME)
     by_steps = experiment.gap(runs["uniform"], runs["grpo"], ANYTIME)
-    full = experiment.gap(runs["base"], runs["grpo"], LAST)
+    full = experiment.gap(runs[whole], runs["grpo"], LAST)
     gaps = {
         "uniform over budgets at equal tokens": anytime,
         "at equal steps": by_steps,
         "there at 4 tokens": experiment.gap(runs["uniform"], runs["grpo"], EARLY),
         "and at 24": experiment.gap(runs["uniform"], runs["grpo"], LAST),
-        "base at 24 at equal steps": full,
+        f"{whole} at 24 at equal steps": full,
+        **(more or {}),
     }
     points = (f"{name} {100 * g.estimate:+.1f} ({100 * g.low:+.1f} to {100 * g.high:+.1f})" for name, g in gaps.items())
     said = f"points of accuracy minus grpo: {', '.join(points)}"
@@ -58,6 +66,10 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     if by_steps.high < 0.01 or full.high < 0:
         return Judged("not reproduced", said)
     return Judged("inconclusive", said)
+
+
+def judge(runs: Runs, comparisons: Comparisons) -> Judged:
+    return judged(runs, "base")
 
 
 EXPERIMENT = Experiment(

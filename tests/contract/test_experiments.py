@@ -674,8 +674,9 @@ def test_the_criterion_of_mrt(experiment, mrt, accuracy, wide, said):
     assert made.judge(runs, {}).word == said
 
 
+@pytest.mark.parametrize(("name", "other"), [("anytime_reasoner", "base"), ("anytime_longer", "linear")])
 @pytest.mark.parametrize(
-    ("uniform", "base", "wide", "said"),
+    ("uniform", "whole", "wide", "said"),
     [
         (0.70, 0.70, 0.01, "reproduced"),
         (0.60, 0.70, 0.01, "not reproduced"),  # no better over budgets
@@ -683,12 +684,26 @@ def test_the_criterion_of_mrt(experiment, mrt, accuracy, wide, said):
         (0.67, 0.70, 0.50, "inconclusive"),
     ],
 )
-def test_the_criterion_of_anytime_reasoner(experiment, uniform, base, wide, said):
-    made = experiment("anytime_reasoner").EXPERIMENT
+def test_the_criterion_of_anytime_reasoner(experiment, name, other, uniform, whole, wide, said):
+    made = experiment(name).EXPERIMENT
     names = ("budgets/anytime", *(f"budgets/accuracy_{budget}" for budget in (4, 8, 12, 24)))
     start = {"eval/accuracy": 0.3, **dict.fromkeys(names, 0.3)}
     runs = {}
-    for arm, value in (("grpo", 0.65), ("uniform", uniform), ("base", base)):
+    for arm, value in (("grpo", 0.65), ("uniform", uniform), (other, whole)):
         side = spent(arm, start, dict.fromkeys(names, value), 100.0, wide=wide)
         runs[arm] = [dataclasses.replace(run, seed=4 - run.seed) for run in side] if arm == "grpo" else side
-    assert made.judge(runs, {}).word == said
+    judged = made.judge(runs, {})
+    assert judged.word == said
+    assert f"{other} at 24 at equal steps {100 * (whole - 0.65):+.1f}" in judged.because
+
+
+def test_more_seeds_of_anytime_reasoner_are_of_the_same_recipes(experiment):
+    few, more = (experiment(name).EXPERIMENT for name in ("anytime_reasoner", "anytime_longer"))
+    assert set(few.seeds).isdisjoint(more.seeds)
+    for quick in (False, True):
+        ours, theirs = more.arms(quick), few.arms(quick)
+        assert all(ours[label].digest() == theirs[label].digest() for label in ("grpo", "uniform"))
+        assert ours["linear"].to_json() == {
+            **ours["uniform"].to_json(),
+            "credit": {"advantage": {**theirs["uniform"].to_json()["credit"]["advantage"], "prior": "linear"}},
+        }
