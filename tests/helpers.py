@@ -11,12 +11,11 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from pilotage import api
-from pilotage.credit.returns import score
 from pilotage.credit.shaping import shaping, with_returns
 from pilotage.data import dataset
 from pilotage.data.batch import Batch, from_episodes
 from pilotage.methods.method import Method
-from pilotage.policies.base import Minibatch, Policy
+from pilotage.policies.base import Minibatch, Policy, score
 from pilotage.run import checkpoint
 from pilotage.run.log import read_metrics
 from pilotage.run.recipe import Recipe

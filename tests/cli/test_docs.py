@@ -175,7 +175,7 @@ def look_up(code: str) -> None:
 
 # between them they have every path that documents name
 USUAL = ("ppo", "grpo", "nft", "mdpo", "td3-bc", "iql", "cql", "ddpo", "dpo", "a2fm", "t-ppo", "ghpo", "clpo",
-         "sec", "mmr1", "rep-exp", "exit", "anytime-reasoner", "mrt")  # fmt: skip
+         "sec", "mmr1", "rep-exp", "exit", "anytime-reasoner", "mrt", "mrt-star")  # fmt: skip
 OTHER_FLAGS = {"--quick", "--check"}  # of modules of experiments/ and benchmarks/
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from helpers import control_recipe, text_recipe
-from pilotage.credit.returns import score
 from pilotage.data.batch import Batch, from_episodes
 from pilotage.data.piece import UsageError, piece
 from pilotage.data.rng import Streams
@@ -16,7 +15,7 @@ from pilotage.learn import optimisers
 from pilotage.learn.learner import Learner, RunStopped
 from pilotage.learn.terms import Objective, Target, Term
 from pilotage.losses.preference import logistic, mirror_regression, regularised_logistic
-from pilotage.policies.base import rows_of
+from pilotage.policies.base import rows_of, score
 from pilotage.policies.language import TinyLanguageModel
 from pilotage.run.assemble import assemble
 

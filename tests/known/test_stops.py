@@ -1,5 +1,7 @@
 """Forced stops, numbers by hand: BRPO's advantages, MRT's bonus and regret, what is recorded and what is trained."""
 
+from hashlib import sha256
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,19 +9,19 @@ from hypothesis import strategies as st
 
 from helpers import SMALL_LM, episodes, text_recipe
 from pilotage import api
-from pilotage.credit.cuts import BudgetRelative, own_past, prior_of, progress, tail
+from pilotage.credit.cuts import BudgetRelative, most_progress, own_past, prior_of, progress, tail
 from pilotage.credit.groups import Relative
-from pilotage.credit.returns import score
 from pilotage.data.batch import Batch
 from pilotage.data.budgets import by_budget
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
-from pilotage.policies.base import rows_of
+from pilotage.policies.base import rows_of, score
 from pilotage.policies.packing import pack
 from pilotage.rollouts.budgets import Budgets
 from pilotage.rollouts.messages import Messages
 from pilotage.rollouts.prefixes import Prefixes
 from pilotage.rollouts.stops import Stops, ends
+from pilotage.rollouts.traces import Traces, gains
 from pilotage.run import loop
 from pilotage.run.assemble import assemble
 from pilotage.run.budgets import AccuracyByBudget, Regret, area, first_reaching
@@ -242,7 +244,9 @@ def test_the_record_of_thoughts_under_budgets(started):
     assert len(injected) > 0
 
 
-@pytest.mark.parametrize("rollout", [Budgets(budgets=(4, 9, 16), answers=2), Prefixes(answered=True)])
+@pytest.mark.parametrize(
+    "rollout", [Budgets(budgets=(4, 9, 16), answers=2), Prefixes(answered=True), Traces(stops=2), Traces(cut=True)]
+)
 def test_inserted_tokens_and_prefixes_have_no_gradient(started, rollout):
     policy, *_ = started
     batch = played(started, rollout, tasks=2)
@@ -347,7 +351,7 @@ def test_a_context_that_ends_inside_a_thought_is_judged_as_it_stands():
     parts.world.close()
 
 
-@pytest.mark.parametrize("slug", ["anytime-reasoner", "mrt"])
+@pytest.mark.parametrize("slug", ["anytime-reasoner", "mrt", "mrt-star"])
 @pytest.mark.parametrize("context", [4, 5, 6])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_prompts_that_fill_the_context_are_told_and_harm_nothing(slug, context, samples):
@@ -389,9 +393,16 @@ def test_what_does_not_fit_is_refused(started):
 
 
 def test_progress_telescopes():
-    chances = torch.tensor([0.1, 0.4, 0.4, 0.8, 0.7], dtype=torch.float64)
-    close(chances.diff(), [0.3, 0.0, 0.4, -0.1])
-    assert float(chances.diff().sum()) == pytest.approx(0.6)
+    found = gains([0.1, 0.4, 0.4, 0.8, 0.7])
+    assert found == pytest.approx([0.3, 0.0, 0.4, -0.1])
+    assert sum(found) == pytest.approx(0.7 - 0.1)
+
+
+def test_an_unknown_chance_is_no_gain_and_no_gap():
+    nan = float("nan")
+    assert gains([0.1, nan, 0.8, nan]) == pytest.approx([0.0, 0.7, 0.0])
+    assert gains([nan, nan, 0.4, 0.6]) == pytest.approx([0.0, 0.0, 0.2])
+    assert gains([nan]) == []
 
 
 def stopped_batch(rewards, stop, groups=None):
@@ -437,6 +448,104 @@ def test_the_joint_form_normalises_over_both(started):
     assert torch.equal(progress(related, baseline="joint")["advantage"], related["advantage"])
     assert int(batch["stopped"].sum()) == 32
     assert batch["group"][batch["stopped"]].tolist() == [g for g in range(8) for _ in range(4)]
+
+
+def messages_of(policy, batch):
+    """What each episode says after its prompt, a character for each token, and their gains."""
+    found = []
+    for e in range(len(batch)):
+        rows = slice(int(batch.offsets[e]), int(batch.offsets[e + 1]))
+        start = int((batch["action"][rows] == 1).nonzero()[0]) + 1
+        text = "".join(policy.decode(token.reshape(1)) or "\0" for token in batch["action"][rows][start:])
+        found.append((text, batch["gain"][rows][start:]))
+    return found
+
+
+def test_whole_messages_are_those_of_their_own_and_gains_add_up(started):
+    policy, *_ = started
+    plan = Traces(stops=3, ends=4)
+    ours, theirs = played(started, plan), played(started, Messages())
+    for name in (*theirs.columns, *theirs.episode):
+        assert torch.equal(ours[name], theirs[name]), name
+    assert ours.notes == theirs.notes
+    assert bool(ours["progress"].any())
+    for _, members in ours.groups():
+        assert len(members["stop_reward"].unique()) == 1
+    seen = set()
+    for (text, gain), made in zip(messages_of(policy, ours), ours["progress"].tolist(), strict=True):
+        thinking, marker, _ = text.partition("=")
+        if marker:  # the answer has no gain, and an episode has one number; these add up
+            assert not bool(gain[len(thinking) + 1 :].any())
+            parts = [len(part) + 1 for part in thinking.split(";")]
+            if len(parts) <= 4:
+                each = gain[: len(thinking) + 1].split(parts)
+                assert all(len(part.unique()) == 1 for part in each)
+                assert sum(float(part[0]) for part in each) == pytest.approx(made, abs=1e-5)
+                seen.add(len(parts))
+    assert len(seen) > 1
+    told = plan.metrics()
+    assert told["stops/places"] <= 4
+    assert told["stops/progress"] == pytest.approx(float(ours["progress"].mean()), abs=1e-6)
+    assert not bool(played(started, Traces(ends=0))["gain"].any())
+
+
+def test_each_episode_is_paid_for_its_own_progress():
+    batch = stopped_batch([[0.0, 0.0, 0.0, 1.0], [0.0, 0.0]], 0.1)
+    batch = batch.with_columns(gain=torch.tensor([0.3, 0.4, -0.1, 0.0, 0.0, 0.2]))
+    close(progress(batch, baseline="term")["advantage"], [0.3, 0.4, -0.1, 0.0, 0.0, 0.2], 1e-6)
+    both = progress(batch, alpha=2.0)["advantage"]
+    close(both - batch["advantage"], [0.6, 0.8, -0.2, 0.0, 0.0, 0.4], 1e-6)
+    assert torch.equal(progress(batch, alpha=0.0)["advantage"], batch["advantage"])
+
+
+class Fickle(Traces):
+    """A verdict that hangs on every letter, so that half of all texts are right."""
+
+    def judge(self, policy, world, scripts, closed):
+        super().judge(policy, world, scripts, closed)
+        for script, asked in scripts:
+            script.reward[-1] = float(sha256(policy.decode(script.context[asked:]).encode()).digest()[0] % 2)
+
+
+def test_messages_are_cut_where_the_chance_is_highest(started):
+    policy, *_ = started
+    plan = Fickle(cut=True)
+    ours, theirs = played(started, plan), played(started, Fickle())
+    assert torch.equal(ours.valid, theirs.valid)
+    assert bool((ours.returns >= theirs.returns).all())
+    pairs = enumerate(zip(messages_of(policy, ours), messages_of(policy, theirs), strict=True))
+    changed = {e: (text, whole) for e, ((text, _), (whole, _)) in pairs if text != whole}
+    assert plan.metrics()["stops/cut"] == pytest.approx(len(changed) / len(ours))
+    assert changed
+    for e, (text, whole) in changed.items():
+        thinking, marker, _ = text.partition("=")
+        assert marker
+        assert "=" not in thinking
+        assert whole.startswith(thinking)  # the beginning of what was thought, up to the end of an episode
+        assert thinking.endswith(";")
+        assert float(theirs.returns[e]) > 0  # a wrong message stays what it is
+        assert len(thinking) < len(whole.partition("=")[0])
+        assert float(ours["progress"][e]) >= float(theirs["progress"][e])
+    # all of a cut message is trained, and its log-probs are the policy's: the marker's too, which it did not say
+    prompts = torch.cat([torch.arange(int(n)) <= int((ours["action"][ours.owner == e] == 1).nonzero()[0])
+                         for e, n in enumerate(ours.lengths)])  # fmt: skip
+    assert torch.equal(ours.sampled, ~prompts)
+    torch.testing.assert_close(
+        score(ours, policy, "logp")[ours.sampled], ours["behaviour_logp"][ours.sampled], atol=1e-4, rtol=0
+    )
+
+
+def test_the_right_of_most_progress_keep_their_labels():
+    batch = episodes([1, 1, 0, 1, 0, 1, 0.5, 1], groups=[0, 0, 0, 0, 1, 1, 2, 2], valid=[True] * 7 + [False])
+    nan = float("nan")
+    made = batch.with_episode(progress=torch.tensor([0.25, 0.5, 0.75, 0.5, 0.1, -0.5, nan, 0.9]))
+    made = made.with_columns(label=batch.returns)
+    # a wrong one of more progress takes nothing from the right; ties stay; where nothing is known all stay
+    close(most_progress(made)["label"], [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.5, 1.0])
+    unknown = made.with_episode(progress=torch.full((8,), nan))
+    assert torch.equal(most_progress(unknown)["label"], made["label"])
+    with pytest.raises(UsageError, match="needs the rollout"):
+        most_progress(batch)
 
 
 def test_the_regret_of_the_card():

@@ -7,14 +7,14 @@ import torch
 
 from helpers import differing, episodes, final_state, metrics, rows, text_recipe
 from pilotage import api
-from pilotage.credit.returns import gae, score
+from pilotage.credit.returns import gae
 from pilotage.credit.windows import Values, adaptive_trace, extended_gae, monte_carlo, whiten
 from pilotage.data.batch import Stop
 from pilotage.data.piece import UsageError
 from pilotage.learn.terms import Objective, Term
 from pilotage.losses.policy import clipped_ratio, dual_clipped_ratio
 from pilotage.losses.value import bounded_error, squared_error
-from pilotage.policies.base import rows_of
+from pilotage.policies.base import rows_of, score
 from pilotage.rollouts.pool import Pool
 from pilotage.run.assemble import assemble
 from toy_worlds import Echo

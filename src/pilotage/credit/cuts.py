@@ -146,21 +146,43 @@ def progress(batch: Batch, *, alpha: float = 1.0, baseline: str = "group") -> Ba
     decision; with baseline "term" the advantage is R_i - R_stop alone.
 
     With "joint" the advantage stays as it is: stopped answers are members of the group (`rollout.answered`), so that
-    rewards are normalised over both. Where no stopped answer has a valid verdict there is no bonus. Reads
-    `stop_reward`. Qu et al. 2025, arXiv 2503.07572.
+    rewards are normalised over both. Where messages were stopped at the ends of their episodes too, each token of
+    thinking has the `gain` of its own episode in place of R_i - R_stop, and an answer nothing. Where no stopped answer
+    has a valid verdict there is no bonus. Reads `stop_reward`. Qu et al. 2025, arXiv 2503.07572.
     """
     if baseline not in ("group", "term", "joint"):
         raise UsageError(f"baseline {baseline!r} is not group, term or joint")
     if "stop_reward" not in batch:
-        raise UsageError("progress needs the rollout pilotage.rollouts.prefixes:Prefixes")
+        raise UsageError(
+            "progress needs the rollout pilotage.rollouts.prefixes:Prefixes or pilotage.rollouts.traces:Traces"
+        )
     if bool(batch["stopped"].any()) != (baseline == "joint"):
         raise UsageError("rollout.answered=true and credit.progress.baseline=joint go together")
     if baseline == "joint":
         return batch
-    bonus = batch.returns.double() - batch["stop_reward"].double()
-    bonus = batch.spread(torch.where(batch.valid & torch.isfinite(bonus), bonus, 0.0))
+    if "gain" in batch:
+        bonus = torch.where(batch.spread(batch.valid), batch["gain"].double(), 0.0)
+    else:
+        over_all = batch.returns.double() - batch["stop_reward"].double()
+        bonus = batch.spread(torch.where(batch.valid & torch.isfinite(over_all), over_all, 0.0))
     if baseline == "term":
         return batch.with_columns(advantage=bonus.float())
     if alpha == 0:
         return batch
     return batch.with_columns(advantage=(batch["advantage"].double() + alpha * bonus).float())
+
+
+def most_progress(batch: Batch) -> Batch:
+    """MRT's filter: of the right messages (a return above 0) of a group only those of the most progress keep their
+    labels; where no progress is known all do.
+
+    Reads `progress` and `label`, writes `label` [D]. Qu et al. 2025, arXiv 2503.07572, figure 6, left.
+    """
+    if "progress" not in batch:
+        raise UsageError("a choice by progress needs the rollout pilotage.rollouts.traces:Traces")
+    made = torch.where(torch.isnan(batch["progress"]), -torch.inf, batch["progress"].double())
+    _, group = torch.unique(batch["group"], return_inverse=True)
+    right = torch.where(batch.valid & (batch.returns > 0), made, -torch.inf)
+    most = torch.full((len(batch),), -torch.inf, dtype=torch.float64).scatter_reduce(0, group, right, "amax")
+    chosen = made >= most[group]
+    return batch.with_columns(label=torch.where(batch.spread(chosen), batch["label"], 0.0))

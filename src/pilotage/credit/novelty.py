@@ -7,10 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pilotage.credit.returns import score
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
-from pilotage.policies.base import Policy
+from pilotage.policies.base import Policy, score
 
 POOLINGS = ("mean", "last")
 

@@ -6,9 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from pilotage.credit.returns import score
 from pilotage.data.batch import Batch
-from pilotage.policies.base import Policy
+from pilotage.policies.base import Policy, score
 
 
 class Frozen:

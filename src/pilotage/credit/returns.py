@@ -12,7 +12,7 @@ from pilotage.credit.groups import moments
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.losses.reduce import Sum, alone
-from pilotage.policies.base import Policy, rows_of
+from pilotage.policies.base import Policy, score
 
 
 def discounted(per_decision: Tensor, offsets: Tensor, factor: float | Tensor) -> Tensor:
@@ -62,24 +62,6 @@ def values(batch: Batch, policy: Policy) -> Batch:
         if bool(cut.any()):
             final[cut] = policy.final_values(batch.select(cut))
     return batch.with_columns(value=value).with_episode(final_value=final)
-
-
-def score(batch: Batch, policy: Policy, name: str) -> Tensor:
-    """[D, …] one quantity of the policy at every decision (0 where the policy made none), without gradient."""
-    everything = rows_of(batch, policy.needs_past)
-    found: Tensor | None = None
-    with torch.no_grad():
-        for part in policy.split(everything):
-            given = policy.quantities(part, frozenset([name]))[name]
-            given = given if isinstance(given, Tensor) else given.parameters
-            if found is None:
-                found = given.new_zeros((len(everything), *given.shape[1:]))
-            found[part.index] = given
-    if found is None:
-        return torch.zeros(batch.decisions)
-    out = found.new_zeros((batch.decisions, *found.shape[1:]))
-    out[batch.sampled] = found
-    return out
 
 
 def old_distribution(batch: Batch, policy: Policy) -> Batch:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotage.credit.returns import score, standardised, to_go, traced
+from pilotage.credit.returns import standardised, to_go, traced
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.losses.reduce import Sum, alone
-from pilotage.policies.base import Policy
+from pilotage.policies.base import Policy, score
 
 BOOTSTRAPS = ("last", "critic")
 LEARNERS = ("finished", "all")

@@ -240,3 +240,21 @@ def parameters_under(policy: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
 def count_nonfinite(tensors: Sequence[Tensor]) -> int:
     """How many entries are NaN or infinite."""
     return int(sum((~torch.isfinite(t)).sum() for t in tensors))
+
+
+def score(batch: Batch, policy: Policy, name: str) -> Tensor:
+    """[D, …] one quantity of the policy at every decision (0 where the policy made none), without gradient."""
+    everything = rows_of(batch, policy.needs_past)
+    found: Tensor | None = None
+    with torch.no_grad():
+        for part in policy.split(everything):
+            given = policy.quantities(part, frozenset([name]))[name]
+            given = given if isinstance(given, Tensor) else given.parameters
+            if found is None:
+                found = given.new_zeros((len(everything), *given.shape[1:]))
+            found[part.index] = given
+    if found is None:
+        return torch.zeros(batch.decisions)
+    out = found.new_zeros((batch.decisions, *found.shape[1:]))
+    out[batch.sampled] = found
+    return out

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pilotage.rollouts import rounds as rounds
     from pilotage.rollouts import stops as stops
     from pilotage.rollouts import stored as stored
+    from pilotage.rollouts import traces as traces
     from pilotage.rollouts import window as window
 else:
     __getattr__ = submodules(__name__)

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from pilotage.data.budgets import by_budget
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
-from pilotage.policies.base import Policy, SpeakingPolicy
+from pilotage.policies.base import Policy
 from pilotage.rollouts.budgets import Budgets
 from pilotage.rollouts.messages import draws, speaking
-from pilotage.rollouts.prefixes import episode_ends
-from pilotage.rollouts.stops import Stem, Stops, Thought, mean_reward
+from pilotage.rollouts.stops import Stem, Stops, mean_reward
+from pilotage.rollouts.traces import stopped
 from pilotage.run.evaluate import distinct
 from pilotage.run.recipe import Recipe
 from pilotage.worlds.base import World
@@ -104,7 +104,9 @@ class Regret:
         most = int(world.action.max_tokens)
         uniforms = draws(streams, "measure/thoughts", step, 0, len(tasks) * self.thoughts, most)
         thoughts = plan.thoughts(policy, world, tasks, self.thoughts, uniforms)
-        stems = [self._stems(policy, world, thought) for thought in thoughts]
+        stems = [
+            stopped(plan, policy, world, thought, self.delimiter, self.most, self.stops)[1] for thought in thoughts
+        ]
         plan.answer(policy, world, [stem for several in stems for stem in several], streams, "measure/stops", step)
         budget = self.budget or most
         areas, times = [], []
@@ -117,16 +119,6 @@ class Regret:
             "regret/tokens_to_solve": float(np.mean([budget if time is None else time for time in times])),
             "regret/solved": float(np.mean([time is not None for time in times])),
         }
-
-    def _stems(self, policy: SpeakingPolicy, world: World, thought: Thought) -> list[Stem]:
-        places = [place for place in episode_ends(policy, thought, self.delimiter) if place < thought.length]
-        if len(places) >= self.most:
-            places = [places[i] for i in np.linspace(0, len(places) - 1, self.most - 1).astype(int)]
-        stems = [self.plan.forced(policy, world, thought, place, self.stops) for place in places]
-        last = self.plan.ended if thought.marked or thought.closed else None
-        if last is not None:
-            return [*stems, last(policy, world, thought, self.stops)]
-        return [*stems, self.plan.forced(policy, world, thought, thought.length, self.stops)]
 
 
 def spent(stem: Stem) -> float:

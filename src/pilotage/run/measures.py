@@ -15,12 +15,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from pilotage.credit.preference import Pairs
-from pilotage.credit.returns import score
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
-from pilotage.policies.base import Policy, SpeakingPolicy
+from pilotage.policies.base import Policy, SpeakingPolicy, score
 from pilotage.rollouts.demonstrations import written
 from pilotage.rollouts.messages import Messages
 from pilotage.rollouts.pairs import HasPairs, given

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pilotage.credit.returns import score
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
-from pilotage.policies.base import Policy, SpeakingPolicy
+from pilotage.policies.base import Policy, SpeakingPolicy, score
 from pilotage.rollouts.messages import Transcript, recorded, speaking
 from pilotage.rollouts.modes import Modes, of_modes, use
 from pilotage.run.evaluate import distinct
