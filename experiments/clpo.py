@@ -22,24 +22,26 @@ ARMS = {
     "clpo-rule": ("clpo", {"rollout.rewriter": "rule"}),
     "clpo": ("clpo", {}),
 }
+PROBLEMS = {"world.settings": variants.sizes(3, 7, 1)}
 PAIRS = (("clpo-rule", "grpo"), ("clpo-rule", "filter"), ("clpo", "filter"), ("filter", "grpo"))
 DECIDING = PAIRS[:2]
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    tokens = {pair: experiment.gap_at_equal_tokens(runs[pair[0]], runs[pair[1]]) for pair in PAIRS}
+    tokens = {pair: experiment.gap_at_equal_tokens(runs[pair[0]], runs[pair[1]]) for pair in comparisons}
     said = "; ".join(
         (
             *(
-                f"{one} minus {other} {in_points(comparisons[one, other].difference)}, at equal generated tokens "
-                f"{in_points(tokens[one, other])}"
-                for one, other in PAIRS
+                f"{pair[0]} minus {pair[1]} {in_points(found.difference)}, at equal generated tokens "
+                f"{in_points(tokens[pair])}"
+                for pair, found in comparisons.items()
             ),
             f"on long sums clpo-rule minus filter {in_points(variants.gap(runs['clpo-rule'], runs['filter']))}",
             *(
                 f"{arm}: {variants.mean_of(runs[arm], 'rewrite/preserved'):.0%} of rewrites keep the answer, "
                 f"{variants.mean_of(runs[arm], 'rewrite/rescued'):.1%} of problems rescued"
-                for arm in ("clpo-rule", "clpo")
+                for arm in runs
+                if arm.startswith("clpo")
             ),
         )
     )
@@ -63,7 +65,7 @@ EXPERIMENT = Experiment(
         "Otherwise inconclusive. The policy as its own rewriter, with the share of its rewrites that keep the answer, "
         "the filter against GRPO, and long sums (6 or 7 terms) are stated and decide nothing."
     ),
-    arms=partial(variants.arms, ARMS, {"world.settings": variants.sizes(3, 7, 1)}),
+    arms=partial(variants.arms, ARMS, PROBLEMS),
     pairs=PAIRS,
     judge=judge,
     seeds=(0, 1, 2),

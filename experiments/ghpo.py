@@ -32,12 +32,16 @@ PAIRS = (("ghpo", "grpo"), ("ghpo", "drop"), ("ghpo", "half"))
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     steps = comparisons["ghpo", "grpo"]
     tokens = experiment.gap_at_equal_tokens(runs["ghpo"], runs["grpo"])
-    silent = {arm: variants.mean_of(runs[arm], "train/no_signal") for arm in ARMS}
+    silent = {arm: variants.mean_of(runs[arm], "train/no_signal") for arm in runs}
     said = "; ".join(
         (
             f"ghpo minus grpo {in_points(steps.difference)}, at equal generated tokens {in_points(tokens)}, "
             f"on long sums {in_points(variants.gap(runs['ghpo'], runs['grpo']))}",
-            *(f"ghpo minus {other} {in_points(comparisons['ghpo', other].difference)}" for _, other in PAIRS[1:]),
+            *(
+                f"ghpo minus {other} {in_points(found.difference)}"
+                for (_, other), found in comparisons.items()
+                if other != "grpo"
+            ),
             "episodes without a signal " + ", ".join(f"{arm} {share:.0%}" for arm, share in silent.items()),
             f"groups that failed without a hint {variants.mean_of(runs['ghpo'], 'hint/failed'):.0%} under ghpo",
         )

@@ -25,14 +25,16 @@ LONG = 6  # terms from which a sum is long
 Arms = Mapping[str, tuple[str, Mapping[str, Any]]]
 
 
-def arms(wanted: Arms, problems: Mapping[str, Any], quick: bool) -> Mapping[str, Recipe]:
-    """Recipes by label, of a method and its settings each, all with these problems; judged on 300 held-out ones,
-    without hints or rewrites."""
+def arms(
+    wanted: Arms, problems: Mapping[str, Any], quick: bool, *, steps: int = 150, every: int = 50, tasks: int = 300
+) -> Mapping[str, Recipe]:
+    """Recipes by label, of a method and its settings each, all with these problems; judged every so many steps on so
+    many held-out ones, without hints or rewrites."""
     shared = {
         **problems,
-        "steps": 6 if quick else 150,
-        "evaluation.every": 0 if quick else 50,
-        "evaluation.tasks": 60 if quick else 300,
+        "steps": 6 if quick else steps,
+        "evaluation.every": 0 if quick else every,
+        "evaluation.tasks": 60 if quick else tasks,
     }
     start = {
         "start.world.settings": sizes(2, 7, 1),
