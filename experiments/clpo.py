@@ -13,8 +13,7 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, in_points
-from pilotage.run import experiment
+from experiments.language import POINT, ahead, in_points
 
 ARMS = {
     "grpo": ("grpo", {}),
@@ -28,14 +27,10 @@ DECIDING = PAIRS[:2]
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    tokens = {pair: experiment.gap_at_equal_tokens(runs[pair[0]], runs[pair[1]]) for pair in comparisons}
+    found = {pair: ahead(runs, *pair) for pair in comparisons}
     said = "; ".join(
         (
-            *(
-                f"{pair[0]} minus {pair[1]} {in_points(found.difference)}, at equal generated tokens "
-                f"{in_points(tokens[pair])}"
-                for pair, found in comparisons.items()
-            ),
+            *(f"{one} minus {other} {gap.said()}" for (one, other), gap in found.items()),
             f"on long sums clpo-rule minus filter {in_points(variants.gap(runs['clpo-rule'], runs['filter']))}",
             *(
                 f"{arm}: {variants.mean_of(runs[arm], 'rewrite/preserved'):.0%} of rewrites keep the answer, "
@@ -45,12 +40,8 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
             ),
         )
     )
-    found = [comparisons[pair] for pair in DECIDING]
-    if all(one.kind == "better" for one in found) and all(tokens[pair].high > 0 for pair in DECIDING):
-        return Judged("reproduced", said)
-    if any(one.difference.high < 2 * POINT for one in found):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    better = all(comparisons[pair].kind == "better" and found[pair].tokens.high > 0 for pair in DECIDING)
+    return Judged.by(better, any(found[pair].steps.high < 2 * POINT for pair in DECIDING), said)
 
 
 EXPERIMENT = Experiment(

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, arms, points
+from experiments.language import POINT, defaults, points
 
 PAIRS = (("lite-ppo", "grpo"), ("lite-ppo", "dapo"), ("lite-ppo", "dr-grpo"))
 CLAIMED = PAIRS[:2]  # the paper's claim is about these; the third is shown beside them
@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
         "below +1 point, which excludes an effect of the size claimed (1 to 3 points). Otherwise inconclusive. The "
         "difference from Dr.GRPO is stated and decides nothing."
     ),
-    arms=partial(arms, ("lite-ppo", "grpo", "dapo", "dr-grpo")),
+    arms=partial(defaults, ("lite-ppo", "grpo", "dapo", "dr-grpo")),
     pairs=PAIRS,
     judge=judge,
 )

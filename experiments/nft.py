@@ -6,7 +6,7 @@ import sys
 from functools import partial
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, arms, points
+from experiments.language import POINT, defaults, points
 
 MARGIN = 3 * POINT  # what still counts as on par
 PAIRS = (("nft", "rft"), ("nft", "grpo"), ("nft", "dapo"))
@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
         "Not reproduced if the interval of NFT minus RFT does not reach above 0, or one of the others lies below -3 "
         "points. Otherwise inconclusive."
     ),
-    arms=partial(arms, ("nft", "rft", "grpo", "dapo")),
+    arms=partial(defaults, ("nft", "rft", "grpo", "dapo")),
     pairs=PAIRS,
     judge=judge,
 )
