@@ -27,7 +27,7 @@ EASY = "mode/2 terms/instant"
 COST = "cost/per_right"
 SHARE = 0.08  # the paper's: 50.2 → 58.6 % on SuperGPQA
 LOSS = 0.02  # of accuracy, that a reader would still call the same; the paper's is 0.9 points
-ARMS = {
+ARMS: language.Arms = {
     "grpo": ("grpo", {}),
     "a2fm": ("a2fm", {}),
     "a2fm-free": ("a2fm", {"rollout.forced": 0, "credit.tax.rate": "instant"}),

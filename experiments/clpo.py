@@ -13,9 +13,9 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, ahead, in_points
+from experiments.language import POINT, Arms, ahead, in_points
 
-ARMS = {
+ARMS: Arms = {
     "grpo": ("grpo", {}),
     "filter": ("clpo", {"rollout.mode": "off"}),
     "clpo-rule": ("clpo", {"rollout.rewriter": "rule"}),

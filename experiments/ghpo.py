@@ -12,9 +12,9 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, ahead, in_points, points
+from experiments.language import POINT, Arms, ahead, in_points, points
 
-ARMS = {
+ARMS: Arms = {
     "grpo": ("grpo", {}),
     "drop": ("grpo", {"credit.filter": "pilotage.credit.groups:drop_without_signal"}),
     "half": ("ghpo", {"rollout.ratios": (0.5,)}),

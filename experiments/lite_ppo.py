@@ -15,11 +15,8 @@ CLAIMED = PAIRS[:2]  # the paper's claim is about these; the third is shown besi
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     said = "; ".join(points(comparisons, pair) for pair in PAIRS)
     found = [comparisons[pair] for pair in CLAIMED]
-    if all(one.kind == "better" for one in found):
-        return Judged("reproduced", said)
-    if any(one.difference.high < POINT for one in found):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    holds = all(one.kind == "better" for one in found)
+    return Judged.by(holds, any(one.difference.high < POINT for one in found), said)
 
 
 EXPERIMENT = Experiment(

@@ -18,7 +18,7 @@ from pilotage.run.wording import signed
 
 SCRATCHPAD = {"world.marker": "=", "world.detours": 0.5}
 SIZES = {"prompts_per_step": 28, "rollout.answer_tokens": 6}  # about as many tokens a step as the baseline's 32
-ARMS = {
+ARMS: language.Arms = {
     "grpo": ("grpo", {}),
     "grpo-length": ("grpo", {"credit.shorter": "experiments.mrt:shorter"}),
     "mrt": ("mrt", SIZES),

@@ -17,11 +17,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     over_rft, *others = (comparisons[pair] for pair in PAIRS)
     on_par = [found.difference.low > -MARGIN for found in others]
     below = [found.difference.high < -MARGIN for found in others]
-    if over_rft.kind == "better" and all(on_par):
-        return Judged("reproduced", said)
-    if over_rft.difference.high <= 0 or any(below):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    return Judged.by(over_rft.kind == "better" and all(on_par), over_rft.difference.high <= 0 or any(below), said)
 
 
 EXPERIMENT = Experiment(
