@@ -13,6 +13,7 @@ from helpers import episodes
 from pilotage import datasets
 from pilotage.data import dataset
 from pilotage.run import verdict
+from pilotage.run.experiment import Judged
 from pilotage.run.recipe import difference
 from pilotage.run.results import RunResult
 
@@ -539,6 +540,27 @@ def test_the_criterion_of_exit(experiment, after, gain, half, wide, said):
     judged = made.judge(runs, found)
     assert judged.word == said
     assert "exit-curriculum 50, 50" in judged.because
+
+
+@pytest.mark.parametrize(
+    ("holds", "excluded", "said"),
+    [(True, False, "reproduced"), (False, True, "not reproduced"), (False, False, "inconclusive"),
+     (True, True, "reproduced")],
+)  # fmt: skip
+def test_a_verdict_is_one_of_three_words(holds, excluded, said):
+    assert Judged.by(holds, excluded, "why") == Judged(said, "why")
+
+
+def test_a_difference_is_said_at_equal_steps_and_at_equal_tokens(experiment):
+    runs = {
+        "one": generating("ghpo", 0.6, 0.01, 2000, 0.0),
+        "other": generating("grpo", 0.4, 0.01, 1000, 0.0),
+    }
+    found = experiment("language").ahead(runs, "one", "other")
+    assert found.steps.estimate == pytest.approx(0.2)
+    assert found.tokens.estimate == pytest.approx(0.35 - 0.4)  # half-way from 10 to 60 %
+    assert found.said().startswith("+20.0 points (19.")
+    assert ", at equal generated tokens −5.0 points" in found.said()
 
 
 @pytest.mark.parametrize("name", NAMES)
