@@ -150,7 +150,7 @@ def test_shared_key_heads_and_biases_agree_too(biases):
     torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
     engine = llama_engine.LlamaEngine(model, 64)
     with torch.inference_mode():
-        engine.prefill(tokens[:, :4], torch.tensor([4, 4, 4]), 8)
+        engine.prefill(tokens[:, :4], torch.tensor([4, 4, 4]), 8, torch.ones(3, dtype=torch.long))
         for t in range(4, 9):
             torch.testing.assert_close(engine.step(tokens[:, t]), expected[:, t], atol=1e-5, rtol=0)
 
@@ -205,7 +205,7 @@ def test_prompts_that_begin_alike_are_read_once_and_go_on_as_they_would(architec
     ours, theirs = llama_engine.LlamaEngine(model, 64), generate.TransformersEngine(model)
     with torch.inference_mode():
         torch.testing.assert_close(
-            ours.prefill(together, lengths, 3), theirs.prefill(together, lengths, 3), atol=1e-5, rtol=0
+            *(engine.prefill(together, lengths, 3, torch.ones_like(lengths)) for engine in (ours, theirs)), atol=1e-5, rtol=0
         )
         for engine in (ours, theirs):
             engine.select(torch.tensor([0, 0, 3, 5, 7]))
