@@ -1,9 +1,9 @@
 """Generation with Llama-like weights: see `generate.Engine`, and `policies.llama` for what is run.
 
 The past has two parts. What was read stands once for each prompt, in blocks of like length, and all rows of a prompt
-attend to it in one product (Juravsky et al. 2024, Hydragen). What was written is each row's own, a column for each step.
-Softmax over both is the two softmaxes weighted by their sums, which is exact. Where the past is small, the few more
-operations cost more than they spare: then what was read is copied to the rows' own columns.
+attend to it in one product (Juravsky et al. 2024, Hydragen). What was written is each row's own, a column for each
+step. Softmax over both is the two softmaxes weighted by their sums, which is exact. Where the past is small, the few
+more operations cost more than they spare: then what was read is copied to the rows' own columns.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from torch.nn import functional
 from pilotage.policies.llama import causal, fused, network, rotated_heads, scaled
 from pilotage.policies.packing import buckets, shared
 
-# Costs in multiply-adds of one row's attention to columns of its own, which come from memory for it alone: about 0.3 ns
-# on one thread. Measured with heads of 16 numbers; a small operation takes 4 µs, and a block six of them.
-FOR_A_ROW = 1 / 3  # of attending to a column that others attend to in the same product
-FOR_A_PROMPT = 1 / 2  # of that column, which comes from memory once
+# Costs, in numbers of keys that a row attends to alone (one head's key of 16 is 16): 0.3 ns each on one thread, product
+# with the query, softmax and product with the values together. A small operation takes 4 µs, and a block six of them.
+FOR_A_ROW = 1 / 3  # a number, where all rows of a prompt attend to it in one product
+FOR_A_PROMPT = 1 / 2  # the number's way from memory, once for all of them
 FOR_A_BLOCK = 80_000
 FOR_PARTS = 2  # blocks' worth of combining two parts
+PLAIN_BELOW = 400  # multiply-adds; torch works out smaller products of a batch in a plain loop, four times as slowly
 KEEP_PROMPTS_ABOVE = 0.8  # a block drops prompts without a row once fewer than this share of them have one
 
 
@@ -58,8 +59,9 @@ class LlamaEngine:
     """Generation with preallocated caches; see `generate.Engine`.
 
     The rows' own keys [layers, n, k, d, columns] lie transposed, which makes the product with one query fast; values
-    [layers, n, k, columns, d]. Where prompts of different length were copied there, mask [n, columns] is -inf between a
-    prompt and the column at which all rows go on. prompt [n]: which of the blocks' prompts a row goes on from.
+    [layers, n, k, columns, d]. At least so many columns are attended to that products are fast. Where prompts of
+    different length were copied there, or columns are not written yet, mask [n or 1, columns] is -inf at those that are
+    not a row's. prompt [n]: which of the blocks' prompts a row goes on from.
     """
 
     def __init__(self, model: Any, context: int) -> None:
@@ -67,7 +69,7 @@ class LlamaEngine:
         self.blocks: list[Block] = []
         self.keys = self.values = self.position = self.prompt = self.seats = self.places = torch.empty(0)
         self.mask: Tensor | None = None
-        self.used = self.room = 0
+        self.used = self.room = self.least = 0
 
     # ---- reading
 
@@ -87,7 +89,7 @@ class LlamaEngine:
                 start += len(rows)
         self._settle()
         if self.blocks:
-            self._make(room)
+            self._make(0)
         return self._head(last).repeat_interleave(repeats, 0)
 
     def _planned(self, lengths: Tensor, repeats: Tensor) -> list[list[Tensor]]:
@@ -146,15 +148,25 @@ class LlamaEngine:
 
     # ---- rows and their pasts
 
-    def _make(self, columns: int) -> None:
-        """Room for so many columns of each row's own."""
-        shape = len(self.weights.layers), len(self.prompt), self.weights.key_heads
-        self.keys = torch.empty(*shape, self.weights.size, columns)
-        self.values = torch.empty(*shape, columns, self.weights.size)
+    def _make(self, width: int) -> None:
+        """Room for each row's own columns, as many as were read of the longest and will be written."""
+        weights, n, columns = self.weights, len(self.prompt), width + self.room
+        self.keys = torch.empty(len(weights.layers), n, weights.key_heads, weights.size, columns)
+        self.values = torch.empty(len(weights.layers), n, weights.key_heads, columns, weights.size)
+        self.mask = None
+        self.least = -(-PLAIN_BELOW * weights.key_heads // (weights.heads * weights.size))
+        if columns < self.least:  # few steps: padding would not pay
+            self.least = 0
+        elif width < self.least:
+            waiting = slice(width, self.least)
+            self.keys[..., waiting], self.values[..., waiting, :] = 0.0, 0.0  # what is masked has to be finite
+            self.mask = torch.zeros(1, columns)
+            self.mask[:, waiting] = -torch.inf
 
     def _settle(self) -> None:
         """Seats rows beside the others of their prompt, or copies to each what was read, whichever costs less."""
-        counts = self.prompt.bincount(minlength=sum(map(len, self.blocks))).split([len(block) for block in self.blocks])
+        sizes = [len(block) for block in self.blocks]
+        counts = torch.split(self.prompt.bincount(minlength=sum(sizes)), sizes)
         kept, blocks = [], []
         for block, count in zip(self.blocks, counts, strict=True):
             block.most = int(count.max())
@@ -193,14 +205,15 @@ class LlamaEngine:
 
     def _copy(self, width: int) -> None:
         """Copies what was read to the rows' own columns, before what they have written."""
-        keys, values, columns = self.keys, self.values, torch.arange(width + self.room)
-        self._make(len(columns))
+        keys, values = self.keys, self.values
+        self._make(width)
         if len(self.blocks) > 1:  # what is masked has to be finite
             self.keys[..., :width], self.values[..., :width, :] = 0.0, 0.0
-        if any(block.mask is not None for block in self.blocks) or len({block.width for block in self.blocks}) > 1:
-            length = (self.position - self.used).unsqueeze(-1)
-            self.mask = torch.zeros(len(self.prompt), len(columns))
-            self.mask.masked_fill_((columns >= length) & (columns < width), -torch.inf)
+        length, columns = (self.position - self.used).unsqueeze(-1), torch.arange(self.keys.shape[-1])
+        beyond = (columns >= length) & (columns < width)
+        if bool(beyond.any()):
+            mask = torch.zeros(1, len(columns)) if self.mask is None else self.mask
+            self.mask = mask.masked_fill(beyond, -torch.inf)
         start = 0
         for block in self.blocks:
             rows = ((self.prompt >= start) & (self.prompt < start + len(block))).nonzero().squeeze(-1)
@@ -212,13 +225,16 @@ class LlamaEngine:
         if self.used:
             written = slice(width, width + self.used)
             self.keys[..., written], self.values[..., written, :] = keys[..., : self.used], values[..., : self.used, :]
+            if self.mask is not None:
+                self.mask[:, written] = 0.0
         self.blocks, self.used = [], width + self.used
 
     def select(self, rows: Tensor) -> None:
         self.keys = chosen(self.keys, rows, self.used, -1)
         self.values = chosen(self.values, rows, self.used, -2)
         self.position, self.prompt = self.position[rows], self.prompt[rows]
-        self.mask = None if self.mask is None else self.mask[rows]
+        if self.mask is not None and len(self.mask) > 1:
+            self.mask = self.mask[rows]
         if self.blocks:
             self._settle()
 
@@ -227,6 +243,11 @@ class LlamaEngine:
     def step(self, tokens: Tensor) -> Tensor:
         weights, column = self.weights, self.used
         self.used += 1
+        attended_to = max(self.used, self.least)
+        if self.mask is not None and column < self.least:
+            self.mask[:, column] = 0.0
+            if self.used == self.least and not bool(self.mask.any()):
+                self.mask = None
         x = functional.embedding(tokens, weights.embedding)
         turns = weights.turns[self.position].unsqueeze(-2)
         for number, (layer, keys, values) in enumerate(zip(weights.layers, self.keys, self.values, strict=True)):
@@ -234,11 +255,11 @@ class LlamaEngine:
             query, keys[..., column], values[:, :, column] = rotated_heads(mixed, layer, weights, turns)
             # the heads that share a key head stand where positions usually do
             grouped = query.reshape(len(x), weights.key_heads, -1, weights.size) * weights.size**-0.5
-            heights = grouped @ keys[..., : self.used]
+            heights = grouped @ keys[..., :attended_to]
             if self.mask is not None:
-                heights += self.mask[:, None, None, : self.used]
+                heights += self.mask[:, None, None, :attended_to]
             shares = heights.softmax(-1)
-            attended = shares @ values[:, :, : self.used]
+            attended = shares @ values[:, :, :attended_to]
             if self.blocks:
                 read, total = self._attend_to_read(number, grouped.flatten(0, 1))
                 more = total.view(heights.shape[:-1]) - log_total(heights, shares)
@@ -270,8 +291,7 @@ class LlamaEngine:
 
 
 def log_total(heights: Tensor, shares: Tensor) -> Tensor:
-    """The log of the sum of exponentials of heights […, columns], whose softmax is `shares`: a tenth of the time of
-    logsumexp."""
+    """The log of the sum of exponentials of heights […, columns], whose softmax is `shares`; logsumexp is slower."""
     return heights.amax(-1) - shares.amax(-1).log_()
 
 
@@ -279,7 +299,7 @@ def chosen(past: Tensor, rows: Tensor, used: int | None = None, along: int = -1)
     """past [layers, n, …] of these rows, its first `used` columns along a dimension: into the memory at hand where that
     is enough, for fresh pages cost more than the copy."""
     fits = len(rows) <= past.shape[1]
-    found = past[:, : len(rows)] if fits else past.new_empty(past.shape[0], len(rows), *past.shape[2:])
+    found = past[:, : len(rows)] if fits else past.new_zeros(past.shape[0], len(rows), *past.shape[2:])
     for new, old in zip(found, past, strict=True):
         columns = old.shape[along] if used is None else used
         new.narrow(along, 0, columns).copy_(old.narrow(along, 0, columns)[rows])
