@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -12,33 +12,37 @@ from torch import Tensor
 from pilotage.data.batch import Batch, Stop, from_episodes
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
+from pilotage.policies.base import Messages as Spoken
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout, number
 from pilotage.worlds.base import World
 
 
+@dataclass
+class Span:
+    """Successive tokens of a transcript, at least one, of one turn. logp [size]: where the policy sampled them, else
+    None. reward: that of the last one."""
+
+    size: int
+    logp: Tensor | None
+    turn: int
+    reward: float = 0.0
+
+
 class Transcript:
-    """One episode as it grows: token ids, which the policy sampled, log-probs, turns and rewards."""
+    """One episode as it grows: `context`, all its token ids so far, from which the policy goes on, and its spans."""
 
     def __init__(self, task: Task, prompt: Sequence[int] | Tensor) -> None:
         self.task = task
-        self.tokens: list[Tensor] = []
-        self.logp: list[Tensor] = []
-        self.sampled: list[bool] = []
-        self.turn: list[int] = []
-        self.reward: list[float] = []
+        self.context = torch.zeros(0, dtype=torch.int64)
+        self.spans: list[Span] = []
         self.answers: list[str] = []
         self.stop = Stop.LENGTH
         self.reason = ""
         self.hear(prompt, 0)
 
     def __len__(self) -> int:
-        return len(self.sampled)
-
-    @property
-    def context(self) -> Tensor:
-        """All tokens so far: what the policy goes on from."""
-        return torch.cat(self.tokens)
+        return self.context.shape[0]
 
     def fork(self, length: int) -> Transcript:
         """A new transcript of the same task that begins with the first `length` tokens; none of them is trained in
@@ -47,25 +51,27 @@ class Transcript:
 
     def keep(self, length: int) -> None:
         """Forgets all but the first `length` tokens; those stay what they are."""
-        self.tokens, self.logp = [self.context[:length]], [torch.cat(self.logp)[:length]]
-        self.sampled, self.turn, self.reward = self.sampled[:length], self.turn[:length], self.reward[:length]
+        self.context, left, spans = self.context[:length], length, self.spans
+        self.spans = []
+        for span in spans:
+            if span.size > left:
+                span = Span(left, None if span.logp is None else span.logp[:left], span.turn)
+            if span.size:
+                self.spans.append(span)
+            left -= span.size
 
     def hear(self, tokens: Sequence[int] | Tensor, turn: int) -> None:
         """Tokens the policy did not make: what the world said, or what is put into its mouth."""
-        self.tokens.append(torch.as_tensor(tokens, dtype=torch.int64))
-        self.logp.append(torch.zeros(len(tokens)))
-        self._mark(len(tokens), False, turn)
+        self._add(torch.as_tensor(tokens, dtype=torch.int64), None, turn)
 
     def say(self, tokens: Tensor, logp: Tensor, turn: int) -> None:
         """A message of the policy."""
-        self.tokens.append(tokens)
-        self.logp.append(logp)
-        self._mark(len(tokens), True, turn)
+        self._add(tokens, logp, turn)
 
-    def _mark(self, count: int, sampled: bool, turn: int) -> None:
-        self.sampled += [sampled] * count
-        self.turn += [turn] * count
-        self.reward += [0.0] * count
+    def _add(self, tokens: Tensor, logp: Tensor | None, turn: int) -> None:
+        if size := tokens.shape[0]:
+            self.context = torch.cat([self.context, tokens]) if self.spans else tokens
+            self.spans.append(Span(size, logp, turn))
 
 
 class Messages(Rollout):
@@ -124,7 +130,7 @@ class Messages(Rollout):
         live = list(range(rows))
         for turn in range(self.max_turns):
             begins = turn == 0 and bool(injected)
-            said = extend(
+            spoken = extend(
                 policy,
                 [scripts[row] for row in live],
                 draws(streams, stream, step, turn, rows, most)[live],
@@ -133,9 +139,10 @@ class Messages(Rollout):
                 repeats=repeats if turn == 0 else 1,
                 limits=[max(1, most - len(tokens)) for tokens in injected] if begins else None,
             )
+            texts = [policy.decode(tokens) for tokens in spoken.tokens]
             if begins:
-                whole = [prefix + text for prefix, text in zip(prefixes, said.texts, strict=True)]
-                said = replace(said, texts=whole)
+                texts = [prefix + text for prefix, text in zip(prefixes, texts, strict=True)]
+            said = Said(texts, spoken.closed, [len(tokens) > 0 for tokens in spoken.tokens])
             live = self.answered(policy, world, scripts, live, said, turn)
             if not live:
                 break
@@ -151,7 +158,7 @@ class Messages(Rollout):
         for row in (row for row, fits in zip(live, said.fits, strict=True) if not fits):
             script = scripts[row]
             script.stop = Stop.LENGTH
-            if not any(script.sampled):
+            if all(span.logp is None for span in script.spans):
                 script.stop, script.reason = Stop.INVALID, f"a prompt of {len(script)} tokens fills the context"
         live, said = [row for row, fits in zip(live, said.fits, strict=True) if fits], said.fitting()
         if not live:
@@ -161,7 +168,7 @@ class Messages(Rollout):
         for i, row in enumerate(live):
             script = scripts[row]
             script.answers.append(said.texts[i])
-            script.reward[-1] += float(outcome.reward[i])
+            script.spans[-1].reward += float(outcome.reward[i])
             script.reason = outcome.invalid.get(i, "")
             if script.reason:
                 script.stop = Stop.INVALID
@@ -221,7 +228,7 @@ def extend(
     temperature: float,
     repeats: int | Sequence[int] = 1,
     limits: Sequence[int] | None = None,
-) -> Said:
+) -> Spoken:
     """One message more on each script, sampled from where it stands; `repeats` successive scripts (so many, or for each
     run of them as many as named) have one context.
 
@@ -234,21 +241,14 @@ def extend(
     said = policy.speak(contexts, uniforms, temperature=temperature, repeats=repeats, limits=limits)
     for script, tokens, logp in zip(scripts, said.tokens, said.logp, strict=True):
         script.say(tokens, logp, turn)
-    fits = [len(tokens) > 0 for tokens in said.tokens]
-    return Said([policy.decode(tokens) for tokens in said.tokens], said.closed, fits)
+    return said
 
 
 def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[int] | None = None) -> Batch:
     """The record of finished scripts: successive ones form groups of `samples`, unless their `groups` are named."""
     stop = torch.tensor([int(script.stop) for script in scripts])
-    return from_episodes(
-        {
-            "action": [script.context for script in scripts],
-            "behaviour_logp": [torch.cat(script.logp) for script in scripts],
-            "sampled": [torch.tensor(script.sampled, dtype=torch.bool) for script in scripts],
-            "turn": [torch.tensor(script.turn, dtype=torch.int64) for script in scripts],
-            "reward": [torch.tensor(script.reward, dtype=torch.float32) for script in scripts],
-        },
+    batch = from_episodes(
+        {"action": [script.context for script in scripts]},
         {
             "group": torch.arange(len(scripts)) // samples if groups is None else torch.tensor(list(groups)),
             "task": torch.tensor([script.task.key for script in scripts]),
@@ -265,3 +265,11 @@ def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[i
             "category": [script.task.category for script in scripts],
         },
     )
+    spans = [span for script in scripts for span in script.spans]
+    size = torch.tensor([span.size for span in spans], dtype=torch.int64)
+    sampled = torch.tensor([span.logp is not None for span in spans], dtype=torch.bool).repeat_interleave(size)
+    logp, reward = torch.zeros(batch.decisions), torch.zeros(batch.decisions)
+    logp[sampled] = torch.cat([logp[:0], *(span.logp for span in spans if span.logp is not None)])
+    reward[size.cumsum(0) - 1] = torch.tensor([span.reward for span in spans], dtype=torch.float32)
+    turn = torch.tensor([span.turn for span in spans], dtype=torch.int64).repeat_interleave(size)
+    return batch.with_columns(behaviour_logp=logp, sampled=sampled, turn=turn, reward=reward)
