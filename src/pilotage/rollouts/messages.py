@@ -127,6 +127,7 @@ class Messages(Rollout):
         for script, tokens in zip(scripts, injected, strict=False):
             if tokens:
                 script.hear(tokens, 0)
+                policy.generated.injected += len(tokens)
         live = list(range(rows))
         for turn in range(self.max_turns):
             begins = turn == 0 and bool(injected)
@@ -208,9 +209,12 @@ def opened(policy: SpeakingPolicy, world: World, tasks: Sequence[Task]) -> list[
     """A transcript of each task, on lanes of their own, with what the world asks first."""
     opening = world.reset(tasks, range(len(tasks)))
     encoded: dict[str, list[int]] = {}
-    for text in opening:
+    for task, text in zip(tasks, opening, strict=True):
         if text not in encoded:
             encoded[text] = policy.encode(text, prompt=True)
+            if task.asked:
+                own = len(policy.encode(task.prompt, prompt=True))
+                policy.generated.injected += max(0, len(encoded[text]) - own)
     return [Transcript(task, encoded[text]) for task, text in zip(tasks, opening, strict=True)]
 
 

@@ -134,6 +134,7 @@ class Stops(Messages):
             return Stem(own or [base], thought.asked, 0)
         for script in (base, *own):
             script.hear(tokens, 0)
+        policy.generated.injected += len(tokens)
         others = [base, *(base.fork(len(base)) for _ in range(count - len(own) - 1))]
         return Stem([*own, *others[: count - len(own)]], thought.asked, room)
 
