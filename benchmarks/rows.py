@@ -192,13 +192,15 @@ def _step_cost(
     aside: str = "",
     **settings: Any,
 ) -> Row:
-    """A step may cost 1.3 times the baseline's, so the rate is wanted to be 1 / 1.3 of it. prompts: ours and the peer's.
-    aside: names a variant of which nothing is asked."""
+    """A step may cost 1.3 times the baseline's, so the rate is wanted to be 1 / 1.3 of it.
+
+    prompts: ours and the peer's. aside: names a variant of which nothing is asked.
+    """
     sizes = {"method": method, "world": world, "size": "0.14M", "rounds": rounds, "prompts": prompts}
     return Row(
         f"step-cost-{method}{aside}",
-        f"full steps of {method}{aside} ({prompts[0]} prompts x 8) over its baseline's ({prompts[1]}), both ours, 0.14M "
-        "parameters",
+        f"full steps of {method}{aside}, {prompts[0]} prompts x 8, over its baseline's, {prompts[1]} x 8, both ours, "
+        "0.14M parameters",
         "generated tokens",
         **_pair("steps", "step_cost"),
         settings={**sizes, "settings": settings},

