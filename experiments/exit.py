@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from experiments.language import POINT, in_points
@@ -28,19 +29,39 @@ RUNGS: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def arms(quick: bool) -> Mapping[str, Recipe]:
+@dataclass(frozen=True)
+class Size:
+    """How long arms train, how often and on how many sums they are judged, and the start that all begin with, where it
+    is not the usual one: its steps, and the shares of its demonstrations that are asked in other forms."""
+
+    steps: int
+    every: int
+    tasks: int
+    improved: int
+    start: Mapping[str, object] = field(default_factory=dict)
+
+
+def of(rungs: Mapping[str, Mapping[str, object]], size: Size) -> Mapping[str, Recipe]:
+    """Arms by label, METHOD or METHOD-RUNG, and what of the method a rung leaves out."""
     settings = {
-        "steps": 8 if quick else 120,
-        "evaluation.every": 0 if quick else 60,
-        "evaluation.tasks": 50 if quick else 200,
-        **({"start.steps": 20} if quick else {}),
+        "steps": size.steps,
+        "evaluation.every": size.every,
+        "evaluation.tasks": size.tasks,
+        **{f"start.{path}": value for path, value in size.start.items()},
     }
     found = {}
-    for label, rung in RUNGS.items():
+    for label, rung in rungs.items():
         made = api.recipe(label.partition("-")[0], WORLD, settings=settings, alongside=("exit",))
-        measure = piece(Improving, tasks=10 if quick else 100, steps=KS)
+        measure = piece(Improving, tasks=size.improved, steps=KS)
         found[label] = made.vary("experiment", {**rung, "evaluation.measures.improving": measure})
     return found
+
+
+QUICK = Size(8, 0, 50, 10, {"steps": 20})
+
+
+def arms(quick: bool) -> Mapping[str, Recipe]:
+    return of(RUNGS, QUICK if quick else Size(120, 60, 200, 100))
 
 
 def by_k(runs: Runs, arm: str) -> str:
@@ -59,7 +80,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
             f"ExIt minus GRPO after 16 steps {in_points(ahead)}, at equal generated tokens {in_points(equal)}, in "
             f"what the 16 steps gain {in_points(more)}, in accuracy without any {in_points(first)}",
             f"accuracy in percent after {', '.join(map(str, KS))} steps: "
-            + ", ".join(f"{arm} {by_k(runs, arm)}" for arm in RUNGS),
+            + ", ".join(f"{arm} {by_k(runs, arm)}" for arm in runs),
         )
     )
     if ahead.low > 0 and equal.low > 0 and more.low > 0:

@@ -522,11 +522,11 @@ def test_long_sums_are_told_apart(experiment):
         (0.53, 0.20, 0.50, 20.0, "inconclusive"),
     ],
 )
-def test_the_criterion_of_exit(experiment, after, gain, half, wide, said):
-    module = experiment("exit")
-    made, accuracy = module.EXPERIMENT, {"eval/accuracy": 0.4}
+@pytest.mark.parametrize("name", ["exit", "exit_longer"])
+def test_the_criterion_of_exit(experiment, name, after, gain, half, wide, said):
+    module, made, accuracy = experiment("exit"), experiment(name).EXPERIMENT, {"eval/accuracy": 0.4}
     ks = {f"improving/accuracy@{k}": 0.5 for k in module.KS}
-    runs = {arm: measured(arm, {**ks}, {**ks, "improving/gain": 0.1}, **accuracy) for arm in module.RUNGS}
+    runs = {arm: measured(arm, {**ks}, {**ks, "improving/gain": 0.1}, **accuracy) for arm in made.arms(True)}
     for side, tokens in (("exit", 1000), ("grpo", 500)):  # GRPO generates half as much
         for run in runs[side]:
             run.records.insert(1, {"step": 9, "kind": "train", "count/generated": tokens})
@@ -539,7 +539,11 @@ def test_the_criterion_of_exit(experiment, after, gain, half, wide, said):
     found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
     judged = made.judge(runs, found)
     assert judged.word == said
-    assert "exit-curriculum 50, 50" in judged.because
+    if name == "exit":
+        assert "exit-curriculum 50, 50" in judged.because
+    else:
+        assert f"to the last: exit +{100 * gain:.1f} points" in judged.because
+        assert "grpo +10.0 points" in judged.because
 
 
 @pytest.mark.parametrize(

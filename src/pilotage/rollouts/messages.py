@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -16,6 +17,7 @@ from pilotage.policies.base import Messages as Spoken
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout, number
 from pilotage.worlds.base import World
+from pilotage.worlds.text import begin
 
 
 @dataclass
@@ -30,19 +32,31 @@ class Span:
 
 
 class Transcript:
-    """One episode as it grows: `context`, all its token ids so far, from which the policy goes on, and its spans."""
+    """One episode as it grows: `context`, all its token ids so far, from which the policy goes on, and its spans.
+
+    begun: how many messages were given before its first one, in an episode that goes on from others; `turn` in what
+    follows counts from there.
+    """
 
     def __init__(self, task: Task, prompt: Sequence[int] | Tensor) -> None:
         self.task = task
         self.context = torch.zeros(0, dtype=torch.int64)
         self.spans: list[Span] = []
         self.answers: list[str] = []
+        self.replies: list[str] = []
+        self.begun = 0
         self.stop = Stop.LENGTH
         self.reason = ""
         self.hear(prompt, 0)
 
     def __len__(self) -> int:
         return self.context.shape[0]
+
+    @property
+    def talk(self) -> list[str]:
+        """What was said and replied, in turn."""
+        found = [text for pair in zip(self.answers, self.replies, strict=False) for text in pair]
+        return found + self.answers[len(self.replies) :]
 
     def fork(self, length: int) -> Transcript:
         """A new transcript of the same task that begins with the first `length` tokens; none of them is trained in
@@ -71,7 +85,7 @@ class Transcript:
     def _add(self, tokens: Tensor, logp: Tensor | None, turn: int) -> None:
         if size := tokens.shape[0]:
             self.context = torch.cat([self.context, tokens]) if self.spans else tokens
-            self.spans.append(Span(size, logp, turn))
+            self.spans.append(Span(size, logp, self.begun + turn))
 
 
 class Messages(Rollout):
@@ -79,7 +93,9 @@ class Messages(Rollout):
 
     The record is token ids, prompt included (`sampled` false there); turns are concatenated and nothing is ever encoded
     twice. The reward of a message stands at its last token. A message cut by the token limit is judged as it stands.
-    Notes: `prompt` is what was shown, `variant` and `category` are the task's.
+    A task that goes on from earlier messages begins after them; they stand in the record, not `sampled`, and count as
+    turns. Notes: `prompt` is what was shown first, `variant` and `category` are the task's, `talk` is what was said and
+    replied as JSON, empty where one message is all (see `Batch.talk`).
     """
 
     def __init__(self, *, temperature: float = 1.0, max_turns: int = 8) -> None:
@@ -144,7 +160,8 @@ class Messages(Rollout):
             if begins:
                 texts = [prefix + text for prefix, text in zip(prefixes, texts, strict=True)]
             said = Said(texts, spoken.closed, [len(tokens) > 0 for tokens in spoken.tokens])
-            live = self.answered(policy, world, scripts, live, said, turn)
+            going = self.answered(policy, world, scripts, live, said, turn)
+            live = [row for row in going if scripts[row].begun + turn + 1 < self.max_turns]
             if not live:
                 break
 
@@ -180,6 +197,7 @@ class Messages(Rollout):
             else:
                 last = int(script.context[-1])
                 script.hear(policy.encode(outcome.observation[i], prompt=True, after=last), turn + 1)
+                script.replies.append(outcome.observation[i])
                 following.append(row)
         return following
 
@@ -206,8 +224,8 @@ def speaking(policy: Policy) -> SpeakingPolicy:
 
 
 def opened(policy: SpeakingPolicy, world: World, tasks: Sequence[Task]) -> list[Transcript]:
-    """A transcript of each task, on lanes of their own, with what the world asks first."""
-    opening = world.reset(tasks, range(len(tasks)))
+    """A transcript of each task, on lanes of their own, with what the world asks first, and what was said before."""
+    opening, paid = begin(world, tasks, range(len(tasks)))
     encoded: dict[str, list[int]] = {}
     for task, text in zip(tasks, opening, strict=True):
         if text not in encoded:
@@ -215,7 +233,25 @@ def opened(policy: SpeakingPolicy, world: World, tasks: Sequence[Task]) -> list[
             if task.asked:
                 own = len(policy.encode(task.prompt, prompt=True))
                 policy.generated.injected += max(0, len(encoded[text]) - own)
-    return [Transcript(task, encoded[text]) for task, text in zip(tasks, opening, strict=True)]
+    scripts = [Transcript(task, encoded[text]) for task, text in zip(tasks, opening, strict=True)]
+    for script, rewards in zip(scripts, paid, strict=True):
+        for part, reward in zip(before(policy, script.task), rewards, strict=True):
+            message, reply = part
+            script.hear(message, 0)
+            script.spans[-1].reward += reward
+            script.begun += 1
+            script.hear(reply, 0)
+        script.answers, script.replies = list(script.task.said[::2]), list(script.task.said[1::2])
+    return scripts
+
+
+def before(policy: SpeakingPolicy, task: Task) -> list[tuple[list[int], list[int]]]:
+    """The tokens of each message that a task goes on from, and of the reply to it, as the policy reads them."""
+    heard, end = task.heard, policy.end_token
+    return [
+        ([*policy.encode(message, prompt=False), end], policy.encode(reply, prompt=True, after=end))
+        for message, reply in zip(heard[::2], heard[1::2], strict=True)
+    ]
 
 
 def draws(streams: Streams, stream: str, step: int, turn: int, rows: int, tokens: int) -> Tensor:
@@ -264,6 +300,7 @@ def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[i
         {
             "prompt": [script.task.shown for script in scripts],
             "answer": [" / ".join(script.answers) for script in scripts],
+            "talk": [json.dumps(script.talk) if len(script.talk) > 1 else "" for script in scripts],
             "reason": [script.reason for script in scripts],
             "variant": [script.task.variant for script in scripts],
             "category": [script.task.category for script in scripts],
