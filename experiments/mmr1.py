@@ -39,8 +39,9 @@ def of(quick: bool, size: Size) -> dict[str, Recipe]:
 
 def without_signal(runs: Runs, arm: str = "mmr1") -> Interval:
     """An arm less GRPO: the share of answers in groups whose rewards are all equal, over the whole run, by seed."""
-    mine, theirs = (sorted(runs[name], key=lambda run: run.seed) for name in (arm, "grpo"))
-    return paired_difference([_over(run, EQUAL) for run in mine], [_over(run, EQUAL) for run in theirs])
+    known = {run.seed: _over(run, EQUAL) for run in runs["grpo"]}
+    pairs = [(_over(run, EQUAL), known[run.seed]) for run in runs[arm]]
+    return paired_difference([mine for mine, _ in pairs], [theirs for _, theirs in pairs])
 
 
 def _over(run: RunResult, name: str) -> float:
