@@ -37,10 +37,10 @@ def of(quick: bool, size: Size) -> dict[str, Recipe]:
     }
 
 
-def without_signal(runs: Runs, arm: str = "mmr1") -> Interval:
-    """An arm less GRPO: the share of answers in groups whose rewards are all equal, over the whole run, by seed."""
+def without_signal(runs: Runs) -> Interval:
+    """MMR1 less GRPO: the share of answers in groups whose rewards are all equal, over the whole run, by seed."""
     known = {run.seed: _over(run, EQUAL) for run in runs["grpo"]}
-    pairs = [(_over(run, EQUAL), known[run.seed]) for run in runs[arm]]
+    pairs = [(_over(run, EQUAL), known[run.seed]) for run in runs["mmr1"]]
     return paired_difference([mine for mine, _ in pairs], [theirs for _, theirs in pairs])
 
 

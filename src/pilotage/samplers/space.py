@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.tasks import Task
+from pilotage.samplers.base import ended
 from pilotage.samplers.uniform import Uniform
 from pilotage.worlds.text import again
 
@@ -97,7 +98,7 @@ class TaskSpace(Uniform):
 
     Jiang et al. 2025, arXiv 2509.04575, algorithm 1. It does not say which of a group's answers become starting points,
     nor κ; both are our choice. Answers of one turn only: to restore a later turn, its world would have to play the
-    earlier ones again. Raises UsageError where an episode has more.
+    earlier ones again. Raises UsageError where an episode has more, and where one goes on in the next step.
     """
 
     def __init__(
@@ -145,6 +146,8 @@ class TaskSpace(Uniform):
     def observe(self, batch: Batch) -> None:
         if "turn" in batch.columns and bool((batch["turn"] > 0).any()):
             raise UsageError("a task space is for worlds of one turn: earlier turns cannot be played again")
+        if len(ended(batch)) < len(batch):
+            raise UsageError("a task space needs the whole of each group in one step: this rollout goes on in the next")
         quality = self.world.quality(batch.returns.double())
         scores = []
         for group, item in enumerate(self.handed):
