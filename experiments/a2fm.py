@@ -12,23 +12,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from experiments import language
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import in_points
-from pilotage import api
+from experiments.language import ACCURACY, ahead
 from pilotage.credit.modes import charged
 from pilotage.data.piece import Piece, piece
 from pilotage.run import experiment
-from pilotage.run.experiment import gap, gap_at_equal_tokens
 from pilotage.run.recipe import Recipe
 from pilotage.run.results import RunResult
-from pilotage.run.statistics import Interval
+from pilotage.run.wording import signed
 
 WORLD = "modes:sums"
-JUDGED = {"routing": Piece("pilotage.run.routing:Routing", {"tasks": 40, "samples": 8})}
 EASY = "mode/2 terms/instant"
 COST = "cost/per_right"
 SHARE = 0.08  # the paper's: 50.2 → 58.6 % on SuperGPQA
 LOSS = 0.02  # of accuracy, that a reader would still call the same; the paper's is 0.9 points
+ARMS: language.Arms = {
+    "grpo": ("grpo", {}),
+    "a2fm": ("a2fm", {}),
+    "a2fm-free": ("a2fm", {"rollout.forced": 0, "credit.tax.rate": "instant"}),
+    "grpo-charged": (
+        "a2fm",
+        {"rollout.forced": 0, "credit.tax": None, "credit.charge": piece(charged, weight=0.005)},
+    ),
+}
 
 
 def arms(quick: bool) -> Mapping[str, Recipe]:
@@ -42,46 +49,29 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "evaluation.every": 0 if quick else 50,
         "evaluation.tasks": 10 if quick else 40,
         "evaluation.samples": 10,
+        "evaluation.measures.routing": Piece("pilotage.run.routing:Routing", {"tasks": 40, "samples": 8}),
     }
-    free = {"rollout.forced": 0, "credit.tax.rate": "instant"}
-    made = {
-        "grpo": api.recipe("grpo", WORLD, settings=shared),
-        "a2fm": api.recipe("a2fm", WORLD, settings=shared),
-        "a2fm-free": api.recipe("a2fm", WORLD, settings={**shared, **free}),
-        "grpo-charged": api.recipe("a2fm", WORLD, settings={**shared, "rollout.forced": 0}).vary(
-            "experiment", {"credit.tax": None, "credit.charge": piece(charged, weight=0.005)}
-        ),
-    }
-    return {label: one.vary("experiment", {"evaluation.measures": JUDGED}) for label, one in made.items()}
+    return language.arms(ARMS, shared, world=WORLD)
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    pair = runs["a2fm"], runs["grpo"]
-    share, cost = ([gap(*pair, name), gap_at_equal_tokens(*pair, name)] for name in (EASY, COST))
-    accuracy = [comparisons["a2fm", "grpo"].difference, gap_at_equal_tokens(*pair)]
+    share, cost, accuracy = (ahead(runs, "a2fm", "grpo", name) for name in (EASY, COST, ACCURACY))
+    units = cost.said(lambda gap: signed(gap, 1, " tokens"))
     said = (
-        f"a2fm minus grpo at equal steps and at equal tokens: instant answers to easy problems "
-        f"{in_points(share[0])} and {in_points(share[1])}; accuracy {in_points(accuracy[0])} and "
-        f"{in_points(accuracy[1])}; cost per right answer "
-        f"{units(cost[0])} and {units(cost[1])}; at the end " + "; ".join(map(stated, runs.values()))
+        f"a2fm minus grpo: instant answers to easy problems {share.said()}; accuracy {accuracy.said()}; cost per right "
+        f"answer {units}; at the end " + "; ".join(map(stated, runs.values()))
     )
-    if all(s.low > SHARE and c.high < 0 and a.low > -LOSS for s, c, a in zip(share, cost, accuracy, strict=True)):
-        return Judged("reproduced", said)
-    if any(s.high < SHARE or c.low >= 0 or a.high < -LOSS for s, c, a in zip(share, cost, accuracy, strict=True)):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
-
-
-def units(found: Interval) -> str:
-    """A difference of costs, with its interval."""
-    return f"{found.estimate:+.1f} tokens ({found.low:+.1f} to {found.high:+.1f})"
+    both = list(zip(share, cost, accuracy, strict=True))
+    holds = all(s.low > SHARE and c.high < 0 and a.low > -LOSS for s, c, a in both)
+    excluded = any(s.high < SHARE or c.low >= 0 or a.high < -LOSS for s, c, a in both)
+    return Judged.by(holds, excluded, said)
 
 
 def stated(side: Sequence[RunResult]) -> str:
     """What an arm's last policies do, in the mean of its seeds."""
     mean = {
         name: sum(experiment.end(run, name) for run in side) / len(side)
-        for name in ("eval/accuracy", EASY, "mode/4 terms/instant", "router/entropy", COST)
+        for name in (ACCURACY, EASY, "mode/4 terms/instant", "router/entropy", COST)
     }
     accuracy, easy, hard, entropy, cost = mean.values()
     return (

@@ -15,6 +15,7 @@ from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from experiments.logs import PENDULUM
 from pilotage.run import verdict
 from pilotage.run.recipe import Recipe
+from pilotage.run.wording import signed
 
 SETTLING = {"drawn.target.discount": 0.95, "targets.slow.rate": 0.02}
 OWN = {
@@ -49,13 +50,10 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     found = {name: share(runs, "a2pr", metric) for name, metric in SHARES.items()}
     mixed = all(0 < value < 1 for value in found.values())
     ours, theirs = (verdict.side(label, runs[label]).final.estimate for label in ("a2pr", "td3-bc"))
-    said = (
-        f"A2PR {ours:.0f}, TD3+BC {theirs:.0f}, difference {gap.estimate:+.0f} ({gap.low:+.0f} to {gap.high:+.0f}); "
-        "shares " + ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    said = f"A2PR {ours:.0f}, TD3+BC {theirs:.0f}, difference {signed(gap, 0)}; shares " + ", ".join(
+        f"{name} {value:.2f}" for name, value in found.items()
     )
-    if against.kind == "better" and mixed:
-        return Judged("reproduced", said)
-    return Judged("not reproduced" if gap.high < MARGIN else "inconclusive", said)
+    return Judged.by(against.kind == "better" and mixed, gap.high < MARGIN, said)
 
 
 EXPERIMENT = Experiment(

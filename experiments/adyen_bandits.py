@@ -71,11 +71,8 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
         )
     pooled = interval(rates(runs, "adyen-bandits-pooled").mean(1) - rates(runs, "adyen-bandits-logistic").mean(1))
     said.append("all generations remembered, less the last only: {:+.2f} ({:+.2f} to {:+.2f})".format(*pooled))
-    if all(low > 0 for _, low, _ in gains) and any(high < 0 for *_, high in falls):
-        return Judged("reproduced", "; ".join(said))
-    if any(high < 0 for *_, high in gains) or all(low > 0 for _, low, _ in falls):
-        return Judged("not reproduced", "; ".join(said))
-    return Judged("inconclusive", "; ".join(said))
+    holds = all(low > 0 for _, low, _ in gains) and any(high < 0 for *_, high in falls)
+    return Judged.by(holds, any(high < 0 for *_, high in gains) or all(low > 0 for _, low, _ in falls), "; ".join(said))
 
 
 EXPERIMENT = Experiment(

@@ -78,19 +78,14 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     over, under = comparisons["beso", "gcbc"], comparisons["beso", "ddpm-50"]
     rates = {label: verdict.side(label, side).final.estimate for label, side in runs.items()}
     said = ["success " + ", ".join(f"{label} {rate:.1%}" for label, rate in rates.items())]
-    for name, one in (("gcbc", over), ("ddpm-50", under)):
-        gap = one.difference
-        said.append(f"minus {name} {in_points(gap)}")
+    said += [f"minus {name} {in_points(one.difference)}" for name, one in (("gcbc", over), ("ddpm-50", under))]
     if (plain := unguided(runs)) == plain:
         said.append(f"BESO without guidance {plain:.1%}")
     if paced := paces(runs):
         said.append("milliseconds an action " + ", ".join(f"{label} {value:.2f}" for label, value in paced.items()))
     because = "; ".join(said)
-    if over.kind == "better" and under.difference.low > -MARGIN:
-        return Judged("reproduced", because)
-    if over.difference.high < EFFECT or under.difference.high < -MARGIN:
-        return Judged("not reproduced", because)
-    return Judged("inconclusive", because)
+    holds = over.kind == "better" and under.difference.low > -MARGIN
+    return Judged.by(holds, over.difference.high < EFFECT or under.difference.high < -MARGIN, because)
 
 
 SEEDS: Sequence[int] = (0, 1, 2)

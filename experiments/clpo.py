@@ -13,42 +13,35 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, in_points
-from pilotage.run import experiment
+from experiments.language import POINT, Arms, ahead, in_points
 
-ARMS = {
+ARMS: Arms = {
     "grpo": ("grpo", {}),
     "filter": ("clpo", {"rollout.mode": "off"}),
     "clpo-rule": ("clpo", {"rollout.rewriter": "rule"}),
     "clpo": ("clpo", {}),
 }
+PROBLEMS = {"world.settings": variants.sizes(3, 7, 1)}
 PAIRS = (("clpo-rule", "grpo"), ("clpo-rule", "filter"), ("clpo", "filter"), ("filter", "grpo"))
 DECIDING = PAIRS[:2]
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    tokens = {pair: experiment.gap_at_equal_tokens(runs[pair[0]], runs[pair[1]]) for pair in PAIRS}
+    found = {pair: ahead(runs, *pair) for pair in comparisons}
     said = "; ".join(
         (
-            *(
-                f"{one} minus {other} {in_points(comparisons[one, other].difference)}, at equal generated tokens "
-                f"{in_points(tokens[one, other])}"
-                for one, other in PAIRS
-            ),
+            *(f"{one} minus {other} {gap.said()}" for (one, other), gap in found.items()),
             f"on long sums clpo-rule minus filter {in_points(variants.gap(runs['clpo-rule'], runs['filter']))}",
             *(
                 f"{arm}: {variants.mean_of(runs[arm], 'rewrite/preserved'):.0%} of rewrites keep the answer, "
                 f"{variants.mean_of(runs[arm], 'rewrite/rescued'):.1%} of problems rescued"
-                for arm in ("clpo-rule", "clpo")
+                for arm in runs
+                if arm.startswith("clpo")
             ),
         )
     )
-    found = [comparisons[pair] for pair in DECIDING]
-    if all(one.kind == "better" for one in found) and all(tokens[pair].high > 0 for pair in DECIDING):
-        return Judged("reproduced", said)
-    if any(one.difference.high < 2 * POINT for one in found):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    better = all(comparisons[pair].kind == "better" and found[pair].tokens.high > 0 for pair in DECIDING)
+    return Judged.by(better, any(found[pair].steps.high < 2 * POINT for pair in DECIDING), said)
 
 
 EXPERIMENT = Experiment(
@@ -63,7 +56,7 @@ EXPERIMENT = Experiment(
         "Otherwise inconclusive. The policy as its own rewriter, with the share of its rewrites that keep the answer, "
         "the filter against GRPO, and long sums (6 or 7 terms) are stated and decide nothing."
     ),
-    arms=partial(variants.arms, ARMS, {"world.settings": variants.sizes(3, 7, 1)}),
+    arms=partial(variants.arms, ARMS, PROBLEMS),
     pairs=PAIRS,
     judge=judge,
     seeds=(0, 1, 2),

@@ -72,11 +72,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
         + "; total regret: "
         + ", ".join(f"{label} {value:.0f}" for label, value in total.items())
     )
-    if rate.high <= -0.5 and fewer:
-        return Judged("reproduced", said)
-    if rate.low > -0.5 or not fewer:
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    return Judged.by(rate.high <= -0.5 and fewer, rate.low > -0.5 or not fewer, said)
 
 
 EXPERIMENT = Experiment(

@@ -9,38 +9,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from experiments import language
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, in_points
-from pilotage import api
+from experiments.language import POINT, Arms, ahead, in_points, length
 from pilotage.data.piece import piece
 from pilotage.run import experiment
 from pilotage.run.improving import Improving
 from pilotage.run.recipe import Recipe
 
-WORLD = "reasoning:chain_sum"
 KS = (0, 1, 2, 4, 8, 16)
 LAST = "improving/accuracy@16"
-RUNGS: Mapping[str, Mapping[str, object]] = {
-    "exit": {},
-    "exit-improve": {"sampler.diverge": 0.0, "credit.novelty": None},
-    "exit-curriculum": {"sampler.expand": False, "credit.novelty": None},
-    "grpo": {},
+ARMS: Arms = {
+    "exit": ("exit", {}),
+    "exit-improve": ("exit", {"sampler.diverge": 0.0, "credit.novelty": None}),
+    "exit-curriculum": ("exit", {"sampler.expand": False, "credit.novelty": None}),
+    "grpo": ("grpo", {}),
 }
 
 
+def of(wanted: Arms, quick: bool, settings: Mapping[str, object], sums: int) -> Mapping[str, Recipe]:
+    """The arms with these settings, judged after each number of improvement steps on so many sums."""
+    shared = {**length(8, 0, 50), "start.steps": 20} if quick else settings
+    measure = piece(Improving, tasks=10 if quick else sums, steps=KS)
+    return language.arms(wanted, {**shared, "evaluation.measures.improving": measure}, alongside=("exit",))
+
+
 def arms(quick: bool) -> Mapping[str, Recipe]:
-    settings = {
-        "steps": 8 if quick else 120,
-        "evaluation.every": 0 if quick else 60,
-        "evaluation.tasks": 50 if quick else 200,
-        **({"start.steps": 20} if quick else {}),
-    }
-    found = {}
-    for label, rung in RUNGS.items():
-        made = api.recipe(label.partition("-")[0], WORLD, settings=settings, alongside=("exit",))
-        measure = piece(Improving, tasks=10 if quick else 100, steps=KS)
-        found[label] = made.vary("experiment", {**rung, "evaluation.measures.improving": measure})
-    return found
+    return of(ARMS, quick, length(120, 60, 200), 100)
 
 
 def by_k(runs: Runs, arm: str) -> str:
@@ -50,23 +45,19 @@ def by_k(runs: Runs, arm: str) -> str:
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    ahead = experiment.gap(runs["exit"], runs["grpo"], LAST)
-    equal = experiment.gap_at_equal_tokens(runs["exit"], runs["grpo"], LAST)
+    after = ahead(runs, "exit", "grpo", LAST)
     more = experiment.gap(runs["exit"], runs["grpo"], "improving/gain")
     first = comparisons["exit", "grpo"].difference
     said = "; ".join(
         (
-            f"ExIt minus GRPO after 16 steps {in_points(ahead)}, at equal generated tokens {in_points(equal)}, in "
-            f"what the 16 steps gain {in_points(more)}, in accuracy without any {in_points(first)}",
+            f"ExIt minus GRPO after 16 steps {after.said()}, in what the 16 steps gain {in_points(more)}, in accuracy "
+            f"without any {in_points(first)}",
             f"accuracy in percent after {', '.join(map(str, KS))} steps: "
-            + ", ".join(f"{arm} {by_k(runs, arm)}" for arm in RUNGS),
+            + ", ".join(f"{arm} {by_k(runs, arm)}" for arm in runs),
         )
     )
-    if ahead.low > 0 and equal.low > 0 and more.low > 0:
-        return Judged("reproduced", said)
-    if any(found.high < POINT for found in (ahead, equal, more)):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    deciding = (*after, more)
+    return Judged.by(all(found.low > 0 for found in deciding), any(found.high < POINT for found in deciding), said)
 
 
 EXPERIMENT = Experiment(

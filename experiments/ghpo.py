@@ -12,10 +12,9 @@ from functools import partial
 
 from experiments import variants
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, in_points
-from pilotage.run import experiment
+from experiments.language import POINT, Arms, ahead, in_points, points
 
-ARMS = {
+ARMS: Arms = {
     "grpo": ("grpo", {}),
     "drop": ("grpo", {"credit.filter": "pilotage.credit.groups:drop_without_signal"}),
     "half": ("ghpo", {"rollout.ratios": (0.5,)}),
@@ -30,24 +29,20 @@ PAIRS = (("ghpo", "grpo"), ("ghpo", "drop"), ("ghpo", "half"))
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    steps = comparisons["ghpo", "grpo"]
-    tokens = experiment.gap_at_equal_tokens(runs["ghpo"], runs["grpo"])
-    silent = {arm: variants.mean_of(runs[arm], "train/no_signal") for arm in ARMS}
+    found = ahead(runs, "ghpo", "grpo")
+    silent = {arm: variants.mean_of(runs[arm], "train/no_signal") for arm in runs}
     said = "; ".join(
         (
-            f"ghpo minus grpo {in_points(steps.difference)}, at equal generated tokens {in_points(tokens)}, "
-            f"on long sums {in_points(variants.gap(runs['ghpo'], runs['grpo']))}",
-            *(f"ghpo minus {other} {in_points(comparisons['ghpo', other].difference)}" for _, other in PAIRS[1:]),
+            f"ghpo minus grpo {found.said()}, on long sums {in_points(variants.gap(runs['ghpo'], runs['grpo']))}",
+            *(points(comparisons, pair) for pair in comparisons if pair != PAIRS[0]),
             "episodes without a signal " + ", ".join(f"{arm} {share:.0%}" for arm, share in silent.items()),
             f"groups that failed without a hint {variants.mean_of(runs['ghpo'], 'hint/failed'):.0%} under ghpo",
         )
     )
     fewer = silent["ghpo"] < silent["grpo"]
-    if steps.kind == "better" and tokens.low > 0 and fewer:
-        return Judged("reproduced", said)
-    if steps.difference.high < 2 * POINT or tokens.high < 0 or not fewer:
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    better = comparisons["ghpo", "grpo"].kind == "better" and found.tokens.low > 0
+    excluded = found.steps.high < 2 * POINT or found.tokens.high < 0
+    return Judged.by(better and fewer, excluded or not fewer, said)
 
 
 EXPERIMENT = Experiment(

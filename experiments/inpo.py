@@ -15,6 +15,7 @@ from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from pilotage import api
 from pilotage.run import experiment
 from pilotage.run.recipe import Recipe
+from pilotage.run.wording import signed
 
 WORLD = "game:blotto"
 GAP, WORST = "game/gap", "game/worst_win"
@@ -47,16 +48,12 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     fall = experiment.rise(runs["inpo"], GAP)
     against = {other: experiment.gap(runs["inpo"], runs[other], GAP) for other in OTHERS}
-    said = [f"INPO's gap moved by {fall.estimate:+.3f} ({fall.low:+.3f} to {fall.high:+.3f})"]
-    said += [f"minus {name} {one.estimate:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for name, one in against.items()]
+    said = [f"INPO's gap moved by {signed(fall, 3)}"]
+    said += [f"minus {name} {signed(one, 3)}" for name, one in against.items()]
     worst = {arm: sum(experiment.end(run, WORST) for run in runs[arm]) / len(runs[arm]) for arm in LOSSES}
     said.append("worst-case win rates " + ", ".join(f"{arm} {rate:.2f}" for arm, rate in worst.items()))
     found = [fall, *against.values()]
-    if all(one.high < 0 for one in found):
-        return Judged("reproduced", "; ".join(said))
-    if any(one.low >= 0 for one in found):
-        return Judged("not reproduced", "; ".join(said))
-    return Judged("inconclusive", "; ".join(said))
+    return Judged.by(all(one.high < 0 for one in found), any(one.low >= 0 for one in found), "; ".join(said))
 
 
 EXPERIMENT = Experiment(

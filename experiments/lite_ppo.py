@@ -6,7 +6,7 @@ import sys
 from functools import partial
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, arms, points
+from experiments.language import POINT, defaults, points
 
 PAIRS = (("lite-ppo", "grpo"), ("lite-ppo", "dapo"), ("lite-ppo", "dr-grpo"))
 CLAIMED = PAIRS[:2]  # the paper's claim is about these; the third is shown beside them
@@ -15,11 +15,8 @@ CLAIMED = PAIRS[:2]  # the paper's claim is about these; the third is shown besi
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     said = "; ".join(points(comparisons, pair) for pair in PAIRS)
     found = [comparisons[pair] for pair in CLAIMED]
-    if all(one.kind == "better" for one in found):
-        return Judged("reproduced", said)
-    if any(one.difference.high < POINT for one in found):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    holds = all(one.kind == "better" for one in found)
+    return Judged.by(holds, any(one.difference.high < POINT for one in found), said)
 
 
 EXPERIMENT = Experiment(
@@ -32,7 +29,7 @@ EXPERIMENT = Experiment(
         "below +1 point, which excludes an effect of the size claimed (1 to 3 points). Otherwise inconclusive. The "
         "difference from Dr.GRPO is stated and decides nothing."
     ),
-    arms=partial(arms, ("lite-ppo", "grpo", "dapo", "dr-grpo")),
+    arms=partial(defaults, ("lite-ppo", "grpo", "dapo", "dr-grpo")),
     pairs=PAIRS,
     judge=judge,
 )

@@ -17,6 +17,7 @@ from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from pilotage import api
 from pilotage.run import verdict
 from pilotage.run.recipe import Recipe
+from pilotage.run.wording import signed
 
 REWARDS = {"size": "compressibility", "class": "log_probability"}
 CALLS = 7680
@@ -51,10 +52,6 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
     return found
 
 
-def between(found: verdict.Comparison) -> str:
-    return f"({found.difference.low:+.3f} to {found.difference.high:+.3f})"
-
-
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     said, good, bad = [], [], []
     for task in REWARDS:
@@ -62,14 +59,13 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
         against = {name: comparisons[ours, f"{name}-on-{task}"] for name in (*BASELINES, *OTHERS)}
         good += [against[name].kind == "better" for name in BASELINES]
         bad += [against[name].difference.high <= 0 for name in BASELINES]
-        gaps = [f"minus {name} {found.difference.estimate:+.3f} {between(found)}" for name, found in against.items()]
+        gaps = [f"minus {name} {signed(found.difference, 3)}" for name, found in against.items()]
         side = verdict.side(ours, runs[ours])
         known = [[record["eval/success"] for record in run.records if "eval/success" in record] for run in runs[ours]]
         success = ", ".join(f"{series[-1]:.0%}" for series in known if series)
         rise = f"from {side.start.estimate:.3f} to {side.final.estimate:.3f} ({success} recognised)"
         said.append(f"{task}: LOOP with 4 {rise}; {', '.join(gaps)}")
-    word = "reproduced" if all(good) else "not reproduced" if any(bad) else "inconclusive"
-    return Judged(word, ". ".join(said))
+    return Judged.by(all(good), any(bad), ". ".join(said))
 
 
 EXPERIMENT = Experiment(

@@ -16,6 +16,7 @@ from pilotage import api
 from pilotage.data.piece import Piece
 from pilotage.run import verdict
 from pilotage.run.recipe import Recipe
+from pilotage.run.wording import signed
 
 TASKS = {"hopper": "gym:Hopper-v5", "pendulum": "gym:InvertedDoublePendulum-v5"}
 MARGIN = 0.1  # of PPO's return: what still counts as on par
@@ -53,10 +54,9 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
         good += [against.difference.low > -MARGIN * ppo, inner.kind == "better"]
         bad += [against.difference.high < -MARGIN * ppo, inner.difference.high <= 0]
         named = (("PPO", against.difference), ("one inner step", inner.difference))
-        gaps = [f"minus {name} {gap.estimate:+.0f} ({gap.low:+.0f} to {gap.high:+.0f})" for name, gap in named]
+        gaps = [f"minus {name} {signed(gap, 0)}" for name, gap in named]
         said.append(f"{task}: MDPO {ours:.0f}, PPO {ppo:.0f}; {', '.join(gaps)}")
-    word = "reproduced" if all(good) else "not reproduced" if any(bad) else "inconclusive"
-    return Judged(word, ". ".join(said))
+    return Judged.by(all(good), any(bad), ". ".join(said))
 
 
 EXPERIMENT = Experiment(

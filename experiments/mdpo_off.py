@@ -13,6 +13,7 @@ from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from pilotage import api
 from pilotage.run import verdict
 from pilotage.run.recipe import Recipe
+from pilotage.run.wording import signed
 
 TASKS = {"pendulum": "gym:Pendulum-v1", "double-pendulum": "gym:InvertedDoublePendulum-v5"}
 MARGIN = 0.1  # of what SAC gains over its untrained policy: what still counts as on par
@@ -49,11 +50,10 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
         good.append(gap.low > -allowed)
         bad.append(gap.high < -allowed)
         said.append(
-            f"{task}: MDPO {ours.final.estimate:.0f}, SAC {sac.final.estimate:.0f}, difference {gap.estimate:+.0f} "
-            f"({gap.low:+.0f} to {gap.high:+.0f}) against {-allowed:.0f} allowed"
+            f"{task}: MDPO {ours.final.estimate:.0f}, SAC {sac.final.estimate:.0f}, difference "
+            f"{signed(gap, 0)} against {-allowed:.0f} allowed"
         )
-    word = "reproduced" if all(good) else "not reproduced" if any(bad) else "inconclusive"
-    return Judged(word, ". ".join(said))
+    return Judged.by(all(good), any(bad), ". ".join(said))
 
 
 EXPERIMENT = Experiment(

@@ -6,16 +6,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from experiments import language
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from pilotage import api
+from experiments.language import in_points
 from pilotage.credit.shaping import shaping, with_returns
 from pilotage.data.batch import Batch
 from pilotage.data.piece import Piece
 from pilotage.run import experiment
 from pilotage.run.recipe import Recipe
+from pilotage.run.wording import signed
 
-WORLD = "reasoning:chain_sum"
 SCRATCHPAD = {"world.marker": "=", "world.detours": 0.5}
+SIZES = {"prompts_per_step": 28, "rollout.answer_tokens": 6}  # about as many tokens a step as the baseline's 32
+ARMS: language.Arms = {
+    "grpo": ("grpo", {}),
+    "grpo-length": ("grpo", {"credit.shorter": "experiments.mrt:shorter"}),
+    "mrt": ("mrt", SIZES),
+    "mrt-term": ("mrt", {**SIZES, "credit.progress.baseline": "term"}),
+}
 AREA, TIME = "regret/area", "regret/tokens_to_solve"
 
 
@@ -31,36 +39,22 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "steps": 10 if quick else 200,
         "evaluation.every": 0 if quick else 40,
         "evaluation.tasks": 100 if quick else 400,
+        "evaluation.measures.regret": Piece("pilotage.run.budgets:Regret").having(stops=4, tasks=200, answer_tokens=6),
     }
-    sizes = {"prompts_per_step": 28, "rollout.answer_tokens": 6}  # about as many tokens a step as the baseline's 32
-    grpo = api.recipe("grpo", WORLD, settings=shared)
-    found = {
-        "grpo": grpo,
-        "grpo-length": grpo.vary("experiment", {"credit.shorter": Piece("experiments.mrt:shorter")}),
-        "mrt": api.recipe("mrt", WORLD, settings={**shared, **sizes}),
-        "mrt-term": api.recipe("mrt", WORLD, settings={**shared, **sizes, "credit.progress.baseline": "term"}),
-    }
-    plan = Piece("pilotage.run.budgets:Regret").having(stops=4, tasks=200, answer_tokens=6)
-    return {name: recipe.vary("experiment", {"evaluation.measures.regret": plan}) for name, recipe in found.items()}
+    return language.arms(ARMS, shared)
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     gaps = {label: experiment.gap_at_equal_tokens(runs[label], runs["grpo"], AREA) for label in runs if label != "grpo"}
     accuracy = experiment.gap_at_equal_tokens(runs["mrt"], runs["grpo"])
     times = experiment.gap_at_equal_tokens(runs["mrt"], runs["grpo"], TIME)
-    regrets = "; ".join(
-        f"{label} {gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})" for label, gap in gaps.items()
-    )
     said = (
-        f"minus grpo at equal tokens: normalised regret {regrets}; mrt accuracy {100 * accuracy.estimate:+.1f} points "
-        f"({100 * accuracy.low:+.1f} to {100 * accuracy.high:+.1f}), tokens to solve {times.estimate:+.1f} "
-        f"({times.low:+.1f} to {times.high:+.1f})"
+        f"minus grpo at equal tokens: normalised regret "
+        f"{'; '.join(f'{label} {signed(gap, 3)}' for label, gap in gaps.items())}; mrt accuracy {in_points(accuracy)}, "
+        f"tokens to solve {signed(times, 1)}"
     )
-    if gaps["mrt"].high < 0 and accuracy.low > -0.02:
-        return Judged("reproduced", said)
-    if gaps["mrt"].low > -0.02 or accuracy.high < 0:
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    holds = gaps["mrt"].high < 0 and accuracy.low > -0.02
+    return Judged.by(holds, gaps["mrt"].low > -0.02 or accuracy.high < 0, said)
 
 
 EXPERIMENT = Experiment(

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, arms, points
+from experiments.language import POINT, defaults, points
 
 MARGIN = 3 * POINT  # what still counts as on par
 PAIRS = (("nft", "rft"), ("nft", "grpo"), ("nft", "dapo"))
@@ -17,11 +17,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     over_rft, *others = (comparisons[pair] for pair in PAIRS)
     on_par = [found.difference.low > -MARGIN for found in others]
     below = [found.difference.high < -MARGIN for found in others]
-    if over_rft.kind == "better" and all(on_par):
-        return Judged("reproduced", said)
-    if over_rft.difference.high <= 0 or any(below):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    return Judged.by(over_rft.kind == "better" and all(on_par), over_rft.difference.high <= 0 or any(below), said)
 
 
 EXPERIMENT = Experiment(
@@ -34,7 +30,7 @@ EXPERIMENT = Experiment(
         "Not reproduced if the interval of NFT minus RFT does not reach above 0, or one of the others lies below -3 "
         "points. Otherwise inconclusive."
     ),
-    arms=partial(arms, ("nft", "rft", "grpo", "dapo")),
+    arms=partial(defaults, ("nft", "rft", "grpo", "dapo")),
     pairs=PAIRS,
     judge=judge,
 )

@@ -58,11 +58,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
         "episode at the end; total regret: "
         + ", ".join(f"{label} {np.mean([total(run) for run in side]):.0f}" for label, side in runs.items())
     )
-    if growth.high <= 0.5 and left <= SOLVED and cheaper:
-        return Judged("reproduced", said)
-    if growth.low > 0.5 or not cheaper:
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    return Judged.by(growth.high <= 0.5 and left <= SOLVED and cheaper, growth.low > 0.5 or not cheaper, said)
 
 
 EXPERIMENT = Experiment(

@@ -29,9 +29,7 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     final = verdict.side("ppo", runs["ppo"]).final
     said = f"mean return {final.estimate:.1f}, 95 % interval {final.low:.1f} to {final.high:.1f}"
-    if final.estimate >= SOLVED:
-        return Judged("reproduced", said)
-    return Judged("not reproduced" if final.high < SOLVED else "inconclusive", said)
+    return Judged.by(final.estimate >= SOLVED, final.high < SOLVED, said)
 
 
 EXPERIMENT = Experiment(

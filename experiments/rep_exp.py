@@ -11,17 +11,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from experiments import language
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from experiments.language import POINT, in_points
-from pilotage import api
 from pilotage.data.piece import piece
 from pilotage.run import experiment
 from pilotage.run.pools import Pools
 from pilotage.run.recipe import Recipe
 from pilotage.run.statistics import mean_interval
+from pilotage.run.wording import signed
 
-WORLD = "reasoning:chain_sum"
-LARGE = "pools/pass@64"
+LARGE, POOLS = "pools/pass@64", "evaluation.measures.pools"
 
 
 def arms(quick: bool) -> Mapping[str, Recipe]:
@@ -31,18 +31,18 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "evaluation.every": 0,
         "evaluation.tasks": 50 if quick else 300,
         "steps": 5 if quick else 200,
+        **({"start.steps": 300} if quick else {}),  # fewer leave hardly a right answer in the pools
     }
-    start = {"start.steps": 300} if quick else {}  # fewer leave hardly a right answer in the pools
     tasks, samples = (12, 64) if quick else (60, 128)
-    found = {}
-    for label in ("grpo", "rep-exp"):
-        made = api.recipe(label, WORLD, settings=settings)
-        pools = {"evaluation.measures.pools": piece(Pools, tasks=tasks, samples=samples)}
-        found[label] = made.vary("experiment", {**pools, **start})
+    trained = piece(Pools, tasks=tasks, samples=samples)
+    wanted: dict[str, tuple[str, Mapping[str, object]]] = {
+        "grpo": ("grpo", {POOLS: trained}),
+        "rep-exp": ("rep-exp", {POOLS: trained}),
+    }
     for label, temperature in (("start", 0.5), ("start-at-1", 1.0)):
-        pools = {"evaluation.measures.pools": piece(Pools, tasks=tasks, samples=2 * samples, temperature=temperature)}
-        found[label] = found["grpo"].vary("experiment", {**pools, "steps": 0})
-    return found
+        larger = trained.having(samples=2 * samples, temperature=temperature)
+        wanted[label] = ("grpo", {"steps": 0, POOLS: larger})
+    return language.arms(wanted, settings)
 
 
 def times(runs: Runs, arm: str, part: str, other: str) -> str:
@@ -66,9 +66,8 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     fall = {arm: experiment.rise(runs[arm], LARGE) for arm in ("grpo", "rep-exp")}
     said = "; ".join(
         (
-            f"A, hard third: {saved['random'].estimate:+.1f} answers fewer than in random order "
-            f"({saved['random'].low:+.1f} to {saved['random'].high:+.1f}), {saved['last'].estimate:+.1f} than by the "
-            f"last token's state ({saved['last'].low:+.1f} to {saved['last'].high:+.1f})",
+            f"A, hard third: {signed(saved['random'], 1, ' answers')} fewer than in random order, "
+            f"{signed(saved['last'], 1)} than by the last token's state",
             f"answers in random order for each by novelty: hard third {times(runs, 'start', 'hard', 'random')}, middle "
             f"{times(runs, 'start', 'middle', 'random')}, easy {times(runs, 'start', 'easy', 'random')}; hard third "
             f"with equal texts taken once {times(runs, 'start', 'hard', 'distinct')}, at temperature 1 "
@@ -79,11 +78,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     )
     picks = all(one.low > 0 for one in saved.values())
     no_picks = any(one.high < 0 for one in saved.values())
-    if picks and large.low > 0:
-        return Judged("reproduced", said)
-    if no_picks or large.high < 2 * POINT:
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    return Judged.by(picks and large.low > 0, no_picks or large.high < 2 * POINT, said)
 
 
 EXPERIMENT = Experiment(

@@ -10,18 +10,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from experiments import language
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from pilotage import api
+from experiments.language import in_points
 from pilotage.run import experiment
 from pilotage.run.recipe import Recipe
-from pilotage.run.wording import Wording
+from pilotage.run.wording import signed
 
-WORLD = "reasoning:chain_sum"
 CHOSEN = "pairs/chosen_logp"
-LOSSES = {
-    "dpo": {},
-    "rpo": {"loss.eta": 0.2},
-    "rpo-average": {"loss.eta": 0.0, "loss.average": 0.2},
+ARMS: language.Arms = {
+    "dpo": ("dpo", {}),
+    "rpo": ("rpo", {"loss.eta": 0.2}),
+    "rpo-average": ("rpo", {"loss.eta": 0.0, "loss.average": 0.2}),
 }
 
 
@@ -36,28 +36,20 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
         "evaluation.every": 0 if quick else 20,
         "evaluation.tasks": 100 if quick else 500,
     }
-    return {
-        label: api.recipe(label.removesuffix("-average"), WORLD, settings={**shared, **loss})
-        for label, loss in LOSSES.items()
-    }
+    return language.arms(ARMS, shared)
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     fall = experiment.rise(runs["dpo"], CHOSEN)
     chosen = experiment.gap(runs["rpo"], runs["dpo"], CHOSEN)
     accuracy = comparisons["rpo", "dpo"]
-    say = Wording(accuracy.metric)
     average = comparisons["rpo-average", "dpo"]
     said = (
-        f"DPO's chosen log-prob moved by {fall.estimate:+.2f} nats ({fall.low:+.2f} to {fall.high:+.2f}); RPO minus "
-        f"DPO: {chosen.estimate:+.2f} nats ({chosen.low:+.2f} to {chosen.high:+.2f}) and accuracy "
-        f"{say.change(accuracy.difference)}; averaged form minus DPO: accuracy {say.change(average.difference)}"
+        f"DPO's chosen log-prob moved by {signed(fall, 2, ' nats')}; RPO minus DPO: {signed(chosen, 2, ' nats')} and "
+        f"accuracy {in_points(accuracy.difference)}; averaged form minus DPO: accuracy {in_points(average.difference)}"
     )
-    if fall.high < 0 and chosen.low > 0 and accuracy.kind == "better":
-        return Judged("reproduced", said)
-    if fall.low >= 0 or chosen.high <= 0 or accuracy.difference.high <= 0:
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    holds = fall.high < 0 and chosen.low > 0 and accuracy.kind == "better"
+    return Judged.by(holds, fall.low >= 0 or chosen.high <= 0 or accuracy.difference.high <= 0, said)
 
 
 EXPERIMENT = Experiment(

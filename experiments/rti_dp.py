@@ -18,7 +18,7 @@ from typing import Any
 
 from experiments.acting import paces
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import in_points
+from experiments.language import points
 from experiments.logs import QUICK_DECISIONS, held, quick_name
 from pilotage import api, datasets
 from pilotage.run import verdict
@@ -96,9 +96,7 @@ def _data(task: Task, quick: bool) -> str:
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     rates = {label: verdict.side(label, side).final.estimate for label, side in runs.items()}
     said = ["success " + ", ".join(f"{label} {rate:.0%}" for label, rate in rates.items())]
-    for (ours, other), found in comparisons.items():
-        gap = found.difference
-        said.append(f"{ours} minus {other} {in_points(gap)}")
+    said += [points(comparisons, pair) for pair in comparisons]
     faster = None
     if paced := paces(runs):
         faster = paced["dp-reach"] / paced["rti-3-reach"]
@@ -108,13 +106,9 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     against_full = [comparisons[pair].difference for pair in PAIRS[:2]]
     against_noise = comparisons[PAIRS[2]].difference
     slow = faster is not None and faster < FASTER
-    if all(gap.low > -MARGIN for gap in against_full) and against_noise.low > EFFECT and not slow:
-        word = "reproduced"
-    elif any(gap.high < -MARGIN for gap in against_full) or against_noise.high < EFFECT or slow:
-        word = "not reproduced"
-    else:
-        word = "inconclusive"
-    return Judged(word, "; ".join(said))  # type: ignore[arg-type]  # one of the three words
+    holds = all(gap.low > -MARGIN for gap in against_full) and against_noise.low > EFFECT and not slow
+    excluded = any(gap.high < -MARGIN for gap in against_full) or against_noise.high < EFFECT or slow
+    return Judged.by(holds, excluded, "; ".join(said))
 
 
 PAIRS: Sequence[tuple[str, str]] = (

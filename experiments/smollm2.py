@@ -56,9 +56,7 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     if rise is None:
         raise ValueError("the run has no scores of single problems")
     said = f"{say.name} from {ends[0]} to {ends[1]}, {say.change(rise)} over problems; {cost(run)}"
-    if rise.low > 0:
-        return Judged("reproduced", said)
-    return Judged("not reproduced" if rise.high < CLAIMED else "inconclusive", said)
+    return Judged.by(rise.low > 0, rise.high < CLAIMED, said)
 
 
 EXPERIMENT = Experiment(

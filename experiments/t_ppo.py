@@ -59,11 +59,8 @@ def judge(runs: Runs, comparisons: Comparisons) -> Judged:
         f"{seconds(runs['t-ppo']):.0f} and {seconds(runs['ppo']):.0f} seconds of training"
     )
     learnt = all(found.low > 0 for found in rises)
-    if learnt and saved.low >= SAVING and cheaper.low > -MARGIN and level.estimate < LEVEL:
-        return Judged("reproduced", said)
-    if saved.high < SAVING or cheaper.high < -MARGIN or rises[0].high <= 0:
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    holds = learnt and saved.low >= SAVING and cheaper.low > -MARGIN and level.estimate < LEVEL
+    return Judged.by(holds, saved.high < SAVING or cheaper.high < -MARGIN or rises[0].high <= 0, said)
 
 
 def cheaply(ours: Sequence[RunResult], whole: Sequence[RunResult]) -> Interval:

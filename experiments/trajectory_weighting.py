@@ -13,6 +13,7 @@ from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from experiments.logs import HALFCHEETAH
 from pilotage.run import verdict
 from pilotage.run.recipe import Recipe
+from pilotage.run.wording import signed
 
 WEIGHT = "credit.draw_weight"
 OWN: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -40,15 +41,10 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
     said = [f"{label} {verdict.side(label, runs[label]).final.estimate:.0f}" for label in OWN]
-    for pair, found in comparisons.items():
-        gap = found.difference
-        said.append(f"{pair[0]} minus {pair[1]} {gap.estimate:+.0f} ({gap.low:+.0f} to {gap.high:+.0f})")
+    said += [f"{one} minus {other} {signed(found.difference, 0)}" for (one, other), found in comparisons.items()]
     because = "; ".join(said)
-    if all(comparisons[pair].kind == "better" for pair in CLAIMED):
-        return Judged("reproduced", because)
-    if any(comparisons[pair].difference.high < MARGIN for pair in CLAIMED):
-        return Judged("not reproduced", because)
-    return Judged("inconclusive", because)
+    holds = all(comparisons[pair].kind == "better" for pair in CLAIMED)
+    return Judged.by(holds, any(comparisons[pair].difference.high < MARGIN for pair in CLAIMED), because)
 
 
 EXPERIMENT = Experiment(

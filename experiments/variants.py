@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotage import api
+from experiments import language
 from pilotage.run.assemble import open_world
 from pilotage.run.evaluate import distinct
 from pilotage.run.recipe import Recipe
@@ -19,31 +19,29 @@ from pilotage.run.results import RunResult
 from pilotage.run.statistics import Interval, paired_difference
 from pilotage.worlds.arithmetic import terms_of
 
-WORLD = "reasoning:chain_sum"
 METHODS = ("ghpo", "clpo")  # the start knows the forms of both, so that one serves all arms
 LONG = 6  # terms from which a sum is long
-Arms = Mapping[str, tuple[str, Mapping[str, Any]]]
 
 
-def arms(wanted: Arms, problems: Mapping[str, Any], quick: bool) -> Mapping[str, Recipe]:
-    """Recipes by label, of a method and its settings each, all with these problems; judged on 300 held-out ones,
-    without hints or rewrites."""
+def arms(
+    wanted: language.Arms,
+    problems: Mapping[str, Any],
+    quick: bool,
+    *,
+    steps: int = 150,
+    every: int = 50,
+    tasks: int = 300,
+) -> Mapping[str, Recipe]:
+    """The arms, all with these problems; judged every so many steps on so many held-out ones, without hints or
+    rewrites."""
     shared = {
         **problems,
-        "steps": 6 if quick else 150,
-        "evaluation.every": 0 if quick else 50,
-        "evaluation.tasks": 60 if quick else 300,
-    }
-    start = {
+        **(language.length(6, 0, 60) if quick else language.length(steps, every, tasks)),
         "start.world.settings": sizes(2, 7, 1),
         "start.world.wrong_share": 0.85,
         "start.steps": 30 if quick else 2000,
     }
-    found = {}
-    for label, (method, settings) in wanted.items():
-        made = api.recipe(method, WORLD, settings={**shared, **settings}, alongside=METHODS)
-        found[label] = made.vary("experiment", start)
-    return found
+    return language.arms(wanted, shared, alongside=METHODS)
 
 
 def sizes(fewest: int, most: int, digits: int) -> dict[str, int]:

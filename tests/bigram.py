@@ -82,8 +82,10 @@ class Rows:
     def __init__(self, table: Tensor, replied: Tensor) -> None:
         self.table, self.replied = table, replied
 
-    def prefill(self, prompts: Tensor, lengths: Tensor, room: int) -> Tensor:
-        return self.table[self.replied, prompts[torch.arange(len(prompts)), lengths - 1]]
+    def prefill(self, prompts: Tensor, lengths: Tensor, room: int, repeats: Tensor) -> Tensor:
+        rows = torch.arange(len(prompts)).repeat_interleave(repeats)
+        self.replied = self.replied[rows]
+        return self.table[self.replied, prompts[rows, lengths[rows] - 1]]
 
     def select(self, rows: Tensor) -> None:
         self.replied = self.replied[rows]

@@ -66,6 +66,42 @@ class Tagged(Echo, ModeWorld):
         return ["C", task.answer, task.answer]
 
 
+class Dialled(Echo):
+    """A number's two digits, one message each: a right one pays a half at once, and the world says which came."""
+
+    observation = Text(max_tokens=3, alphabet=DIGITS + "=?")
+    action = Text(max_tokens=2, alphabet=DIGITS)
+
+    def step(self, actions: Sequence[str], lanes: Sequence[int]) -> Outcome:
+        count, places = len(lanes), self.__dict__.setdefault("_places", {})
+        tasks, at = self.running(lanes), [places.pop(lane, 0) for lane in lanes]
+        places |= {lane: 1 for lane, place in zip(lanes, at, strict=True) if place == 0}
+        right = [a == task.answer[place] for a, task, place in zip(actions, tasks, at, strict=True)]
+        replies = [self.replied(a) if place == 0 else "" for a, place in zip(actions, at, strict=True)]
+        never = np.zeros(count, np.bool_)
+        return Outcome(replies, np.array(right, np.float32) / 2, np.array(at) == 1, never)
+
+    def reset(self, tasks: Sequence[Task], lanes: Sequence[int]) -> list[str]:
+        places = self.__dict__.setdefault("_places", {})
+        for lane in lanes:
+            places.pop(lane, None)
+        return super().reset(tasks, lanes)
+
+    def replied(self, answer: str) -> str:
+        return f"{answer}?"
+
+    def demonstrate(self, task: Task, rng: np.random.Generator) -> list[str]:  # type: ignore[override]
+        return [task.answer[0], f"{task.answer[0]}?", task.answer[1]]
+
+
+class Moody(Dialled):
+    """As Dialled, but it replies with how often it has replied."""
+
+    def replied(self, answer: str) -> str:
+        self.count = getattr(self, "count", 0) + 1
+        return f"{self.count % 10}?"
+
+
 class Flat(Echo):
     """Every answer is worth the same."""
 

@@ -23,8 +23,9 @@ def set_path(of: Recipe, path: str, value: Any) -> Recipe:
     """A recipe with a user's value at a path; texts become what the path holds. Raises UsageError."""
     holder, _, key = path.rpartition(".")
     open_to_all = {"credit": of.credit, "evaluation.measures": of.evaluation.measures}
-    if key not in open_to_all.get(holder, (key,)) and isinstance(value, str) and ":" in value:
-        return of.vary("you", {path: Piece(value)})  # a measure, or a link at the end of the chain, of one's own
+    named = Piece(value) if isinstance(value, str) and ":" in value else value
+    if key not in open_to_all.get(holder, (key,)) and isinstance(named, Piece):
+        return of.vary("you", {path: named})  # a measure, or a link at the end of the chain, of one's own
     full = of.resolve(path)
     holder, _, key = full.rpartition(".")
     declared = _declared(of.get(holder) if holder else of, key)

@@ -13,7 +13,7 @@ from helpers import episodes
 from pilotage import datasets
 from pilotage.data import dataset
 from pilotage.run import verdict
-from pilotage.run.experiment import planned
+from pilotage.run.experiment import Judged, planned
 from pilotage.run.recipe import difference
 from pilotage.run.results import RunResult
 
@@ -473,15 +473,18 @@ def generating(label, centre, wide, tokens, silent):
         (0.60, 1000, 0.2, 0.50, "inconclusive"),
     ],
 )
-def test_the_criterion_of_ghpo(experiment, ghpo, tokens, silent, wide, said):
-    module = experiment("ghpo")
+@pytest.mark.parametrize("name", ["ghpo", "ghpo_more"])
+def test_the_criterion_of_ghpo(experiment, name, ghpo, tokens, silent, wide, said):
+    module = experiment(name)
+    made = module.EXPERIMENT
     module.variants.gap = lambda one, other: verdict.compare_runs(one, other).difference
-    runs = {"ghpo": generating("ghpo", ghpo, wide, tokens, silent)}
-    runs |= {arm: generating(arm, 0.5, wide, 1000, 0.6) for arm in ("grpo", "drop", "half")}
-    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.PAIRS}
-    judged = module.EXPERIMENT.judge(runs, found)
+    runs = {arm: generating(arm, 0.5, wide, 1000, 0.6) for arm in made.arms(True)}
+    runs["ghpo"] = generating("ghpo", ghpo, wide, tokens, silent)
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    judged = made.judge(runs, found)
     assert judged.word == said
     assert f"ghpo {silent:.0%}" in judged.because
+    assert ("ghpo minus half" in judged.because) == (name == "ghpo")
 
 
 @pytest.mark.parametrize(
@@ -494,15 +497,31 @@ def test_the_criterion_of_ghpo(experiment, ghpo, tokens, silent, wide, said):
         (0.60, 0.50, 1100, 0.50, "inconclusive"),
     ],
 )
-def test_the_criterion_of_clpo(experiment, rule, without, tokens, wide, said):
-    module = experiment("clpo")
+@pytest.mark.parametrize("name", ["clpo", "clpo_more"])
+def test_the_criterion_of_clpo(experiment, name, rule, without, tokens, wide, said):
+    module = experiment(name)
+    made = module.EXPERIMENT
     module.variants.gap = lambda one, other: verdict.compare_runs(one, other).difference
-    runs = {"clpo-rule": generating("clpo-rule", rule, wide, tokens, 0.4)}
-    runs |= {
-        arm: generating(arm, end, wide, 1000, 0.6) for arm, end in (("filter", without), ("grpo", 0.4), ("clpo", 0.4))
-    }
-    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.PAIRS}
-    assert module.EXPERIMENT.judge(runs, found).word == said
+    ends = {"clpo-rule": rule, "filter": without}
+    runs = {arm: generating(arm, ends.get(arm, 0.4), wide, 1000, 0.6) for arm in made.arms(True)}
+    runs["clpo-rule"] = generating("clpo-rule", rule, wide, tokens, 0.4)
+    found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
+    judged = made.judge(runs, found)
+    assert judged.word == said
+    assert ("clpo minus filter" in judged.because) == (name == "clpo")
+
+
+@pytest.mark.parametrize("name", ["ghpo", "clpo"])
+def test_an_experiment_with_more_seeds_has_the_same_problems_start_and_settings(experiment, name):
+    few, more = experiment(name).EXPERIMENT, experiment(f"{name}_more").EXPERIMENT
+    assert set(few.seeds).isdisjoint(more.seeds)
+    assert len(more.seeds) == 8
+    assert few.judge is more.judge
+    arms = few.arms(False)
+    for label, recipe in more.arms(False).items():
+        assert recipe.start.digest() == arms[label].start.digest()
+        other = {"steps", "evaluation.every", "evaluation.tasks"}
+        assert {path for path, *_ in difference(recipe, arms[label])} <= other
 
 
 def test_long_sums_are_told_apart(experiment):
@@ -528,11 +547,11 @@ def test_long_sums_are_told_apart(experiment):
         (0.53, 0.20, 0.50, 20.0, "inconclusive"),
     ],
 )
-def test_the_criterion_of_exit(experiment, after, gain, half, wide, said):
-    module = experiment("exit")
-    made, accuracy = module.EXPERIMENT, {"eval/accuracy": 0.4}
+@pytest.mark.parametrize("name", ["exit", "exit_longer"])
+def test_the_criterion_of_exit(experiment, name, after, gain, half, wide, said):
+    module, made, accuracy = experiment("exit"), experiment(name).EXPERIMENT, {"eval/accuracy": 0.4}
     ks = {f"improving/accuracy@{k}": 0.5 for k in module.KS}
-    runs = {arm: measured(arm, {**ks}, {**ks, "improving/gain": 0.1}, **accuracy) for arm in module.RUNGS}
+    runs = {arm: measured(arm, {**ks}, {**ks, "improving/gain": 0.1}, **accuracy) for arm in made.arms(True)}
     for side, tokens in (("exit", 1000), ("grpo", 500)):  # GRPO generates half as much
         for run in runs[side]:
             run.records.insert(1, {"step": 9, "kind": "train", "count/generated": tokens})
@@ -545,7 +564,32 @@ def test_the_criterion_of_exit(experiment, after, gain, half, wide, said):
     found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in made.pairs}
     judged = made.judge(runs, found)
     assert judged.word == said
-    assert "exit-curriculum 50, 50" in judged.because
+    if name == "exit":
+        assert "exit-curriculum 50, 50" in judged.because
+    else:
+        assert f"to the last: exit +{100 * gain:.1f} points" in judged.because
+        assert "grpo +10.0 points" in judged.because
+
+
+@pytest.mark.parametrize(
+    ("holds", "excluded", "said"),
+    [(True, False, "reproduced"), (False, True, "not reproduced"), (False, False, "inconclusive"),
+     (True, True, "reproduced")],
+)  # fmt: skip
+def test_a_verdict_is_one_of_three_words(holds, excluded, said):
+    assert Judged.by(holds, excluded, "why") == Judged(said, "why")
+
+
+def test_a_difference_is_said_at_equal_steps_and_at_equal_tokens(experiment):
+    runs = {
+        "one": generating("ghpo", 0.6, 0.01, 2000, 0.0),
+        "other": generating("grpo", 0.4, 0.01, 1000, 0.0),
+    }
+    found = experiment("language").ahead(runs, "one", "other")
+    assert found.steps.estimate == pytest.approx(0.2)
+    assert found.tokens.estimate == pytest.approx(0.35 - 0.4)  # half-way from 10 to 60 %
+    assert found.said().startswith("+20.0 points (19.")
+    assert ", at equal generated tokens −5.0 points" in found.said()
 
 
 @pytest.mark.parametrize("name", NAMES)

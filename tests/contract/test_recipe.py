@@ -114,6 +114,19 @@ def test_two_of_a_stack_may_not_set_a_path_to_different_values():
     assert first.vary("one", {"steps": 6}, among=among).steps == 6
 
 
+def test_settings_take_pieces_of_ones_own_at_new_names_and_leave_out_what_is_there():
+    settings = {
+        "credit.more": piece(leave_one_out),
+        "evaluation.measures.mine": Piece("pilotage.run.routing:Routing", {"tasks": 3}),
+    }
+    found = text_recipe("grpo", settings=settings)
+    assert list(found.credit) == ["advantage", "more"]
+    assert found.evaluation.measures["mine"].settings == {"tasks": 3}
+    assert api.set_path(found, "credit.more", None).credit == GRPO.credit
+    with pytest.raises(UsageError, match=r"no 'credit.mere'; did you mean 'credit.more"):
+        api.set_path(found, "credit.mere", 3)
+
+
 def test_a_piece_and_a_leaf_in_it_are_the_same_field():
     among = frozenset({"one", "other"})
     whole = {"credit.advantage": piece(leave_one_out)}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pilotage.run.recipe import Recipe, difference
+
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "experiments" / "results").glob("*.json"))
 WORDS = {"reproduced", "not reproduced", "inconclusive"}
@@ -39,6 +41,16 @@ def test_a_result_states_what_it_rests_on(path, experiments):
     assert max(found["seeds"]) < 100, "seeds from 100 up are for trying settings"
     module = experiments(found["provenance"]["command"].rpartition(".")[2])
     assert module.EXPERIMENT.criterion == found["criterion"], "the criterion changed after the run"
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_is_of_the_recipes_that_its_experiment_has_today(path, experiments):
+    found = json.loads(path.read_text(encoding="utf-8"))
+    arms = experiments(found["provenance"]["command"].rpartition(".")[2]).EXPERIMENT.arms(False)
+    assert arms.keys() == found["recipes"].keys()
+    for label, recipe in arms.items():
+        changed = {changed for changed, *_ in difference(recipe, Recipe.from_json(found["recipes"][label]))}
+        assert not {one for one in changed if not one.endswith("store.digest")}, label  # data may not be here
 
 
 def test_every_experiment_states_its_criterion(experiments):

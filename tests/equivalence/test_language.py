@@ -150,7 +150,7 @@ def test_shared_key_heads_and_biases_agree_too(biases):
     torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
     engine = llama_engine.LlamaEngine(model, 64)
     with torch.inference_mode():
-        engine.prefill(tokens[:, :4], torch.tensor([4, 4, 4]), 8)
+        engine.prefill(tokens[:, :4], torch.tensor([4, 4, 4]), 8, torch.ones(3, dtype=torch.long))
         for t in range(4, 9):
             torch.testing.assert_close(engine.step(tokens[:, t]), expected[:, t], atol=1e-5, rtol=0)
 
@@ -205,10 +205,113 @@ def test_prompts_that_begin_alike_are_read_once_and_go_on_as_they_would(architec
     ours, theirs = llama_engine.LlamaEngine(model, 64), generate.TransformersEngine(model)
     with torch.inference_mode():
         torch.testing.assert_close(
-            ours.prefill(together, lengths, 3), theirs.prefill(together, lengths, 3), atol=1e-5, rtol=0
+            *(engine.prefill(together, lengths, 3, torch.ones_like(lengths)) for engine in (ours, theirs)),
+            atol=1e-5,
+            rtol=0,
         )
         for engine in (ours, theirs):
             engine.select(torch.tensor([0, 0, 3, 5, 7]))
         for token in (2, 9):
             tokens = torch.full((5,), token)
             torch.testing.assert_close(ours.step(tokens), theirs.step(tokens), atol=1e-5, rtol=0)
+
+
+@pytest.fixture(params=["copied", "apart", "by cost"])
+def past(request, monkeypatch):
+    """Where rows find what was read: among their own columns, in blocks of like length, or where that costs less."""
+    if request.param != "by cost":
+        monkeypatch.setattr(llama_engine, "FOR_A_BLOCK", {"copied": 1e12, "apart": -1e12}[request.param])
+    else:  # small enough for both to happen with tiny models
+        monkeypatch.setattr(llama_engine, "FOR_A_BLOCK", 1000)
+    return request.param
+
+
+def grouped_model(architecture: str) -> torch.nn.Module:
+    """Two query heads to a key head."""
+    shape = {"num_key_value_heads": 2, "num_attention_heads": 4, "hidden_size": 32, "num_hidden_layers": 2}
+    sizes = {"vocab_size": 11, "intermediate_size": 64, "head_dim": 8, "max_position_embeddings": 96}
+    model = language.new_model(shape | sizes | {"tie_word_embeddings": True}, architecture, 0)
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+    return model
+
+
+def logits_after(model, tokens):
+    """Of the token after each row's, by one full pass a row."""
+    return torch.stack([model(row.unsqueeze(0)).logits[0, -1] for row in tokens])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+@pytest.mark.parametrize("lengths", [[60, 3, 41, 1, 44, 17, 58], [5, 5], [40]])
+def test_rows_go_on_from_what_was_read_as_full_passes_do(architecture, lengths, past):
+    model = grouped_model(architecture)
+    generator = torch.Generator().manual_seed(len(lengths))
+    prompts = [torch.randint(0, 11, (length,), generator=generator) for length in lengths]
+    repeats = torch.tensor([3, 1, 4, 2, 1, 5, 2])[: len(prompts)]
+    texts = [prompt for prompt, times in zip(prompts, repeats.tolist(), strict=True) for _ in range(times)]
+    engine = llama_engine.LlamaEngine(model, 96)
+    ways = set()
+    with torch.inference_mode():
+        found = engine.prefill(*generate.padded(prompts), 12, repeats)
+        for _ in range(12):
+            torch.testing.assert_close(found, logits_after(model, texts), atol=1e-5, rtol=1e-5)
+            ways.add(bool(engine.blocks))
+            if len(texts) > 2:  # some leave, in any order, until prompts have no rows and others many
+                kept = torch.randperm(len(texts), generator=generator)[: -max(1, len(texts) // 4)]
+                engine.select(kept)
+                texts = [texts[row] for row in kept.tolist()]
+            said = torch.randint(0, 11, (len(texts),), generator=generator)
+            texts = [torch.cat([text, token.view(1)]) for text, token in zip(texts, said, strict=True)]
+            found = engine.step(said)
+        torch.testing.assert_close(found, logits_after(model, texts), atol=1e-5, rtol=1e-5)
+    expected = {"copied": {False}, "apart": {True}, "by cost": {True, False} if len(lengths) > 2 else ways}
+    assert ways == expected[past]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_messages_are_those_of_transformers_and_of_each_prompt_alone(architecture, past):
+    model = grouped_model(architecture)
+    generator = torch.Generator().manual_seed(3)
+    prompts = [torch.randint(0, 11, (length,), generator=generator) for length in (50, 2, 31, 96, 33, 7, 90)]
+    repeats = [4, 3, 0, 2, 1, 5, 2]
+    uniforms = torch.rand(sum(repeats), 20, generator=generator, dtype=torch.float64)
+    limits = torch.randint(1, 21, (sum(repeats),), generator=generator).tolist()
+    rules = {"ends": (10, 4), "context": 96}
+    ours = generate.speak(
+        llama_engine.LlamaEngine(model, 96), prompts, uniforms, repeats=repeats, limits=limits, **rules
+    )
+    theirs = generate.speak(
+        generate.TransformersEngine(model), prompts, uniforms, repeats=repeats, limits=limits, **rules
+    )
+    assert len({len(tokens) for tokens in ours.tokens}) > 4
+    row = 0
+    for prompt, times in zip(prompts, repeats, strict=True):
+        for _ in range(times):
+            alone = generate.speak(
+                llama_engine.LlamaEngine(model, 96), [prompt], uniforms[[row]], limits=limits[row : row + 1], **rules
+            )
+            for other, at in ((theirs, row), (alone, 0)):
+                assert torch.equal(ours.tokens[row], other.tokens[at])
+                assert ours.closed[row] == other.closed[at]
+                torch.testing.assert_close(ours.logp[row], other.logp[at], atol=1e-5, rtol=0)
+            row += 1
+
+
+def test_what_was_read_is_held_once_however_many_rows_go_on(monkeypatch):
+    monkeypatch.setattr(llama_engine, "FOR_A_BLOCK", 1000)
+    model = grouped_model("llama")
+    prompts = [torch.arange(length) % 11 for length in (64, 60, 12, 11)]
+    held = []
+    for times in (4, 32):
+        engine = llama_engine.LlamaEngine(model, 96)
+        with torch.inference_mode():
+            engine.prefill(*generate.padded(prompts), 5, torch.full((4,), times))
+        assert engine.keys.shape[1:] == (4 * times, 2, 8, 5)  # of their own, what they will write
+        held.append(sum(block.keys.numel() + block.values.numel() for block in engine.blocks))
+        assert [block.width for block in engine.blocks] == [64, 12]
+    layers, key_heads, size = 2, 2, 8
+    assert held == [2 * layers * key_heads * size * (2 * 64 + 2 * 12)] * 2
+    with torch.inference_mode():  # a prompt without rows goes, and what is held with it
+        engine.select(torch.arange(2 * 32, 3 * 32))
+    assert sum(block.keys.numel() for block in engine.blocks) == layers * key_heads * size * 12

@@ -14,7 +14,7 @@ from pilotage.run.log import RunLog
 from pilotage.run.results import RunResult, read_run
 from pilotage.run.statistics import Interval
 from pilotage.run.verdict import compare, rise_sentence, side
-from pilotage.run.wording import Wording, duration, quantity
+from pilotage.run.wording import Wording, duration, quantity, signed
 
 
 @pytest.fixture
@@ -227,6 +227,8 @@ def test_numbers_in_words():
     say = Wording("eval/accuracy")
     assert say.change(Interval(-0.00001, -0.01, 0.01)) == "0.0 points (−1.0 to 1.0)"
     assert Wording("eval/return").value(Interval(-12.345, -20, -1)) == "−12.35 (−20 to −1)"
+    assert signed(Interval(1.25, -0.4, 2.1), 2, " nats") == "+1.25 nats (−0.40 to 2.10)"
+    assert signed(Interval(1.25, math.nan, math.nan), 0) == "+1 (no interval)"
 
 
 def test_a_name_that_training_tells_too_is_read_from_evaluations():

@@ -7,6 +7,7 @@ A *decision* is one thing the policy sampled or could have sampled: a token, an 
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -150,6 +151,12 @@ class Batch:
         notes = {name: list(values) for name, values in self.notes.items()}
         tensors = {"columns": dict(self.columns), "episode": dict(self.episode)}
         return {"offsets": self.offsets, **tensors, "notes": notes}
+
+    def talk(self, episode: int) -> list[str]:
+        """What was said and replied in an episode of texts, in turn; what it went on from is part of it."""
+        text = self.notes["talk"][episode] if "talk" in self.notes else ""
+        found: list[str] = json.loads(text) if text else [self.notes["answer"][episode]]
+        return found
 
     def groups(self) -> Iterator[tuple[int, Batch]]:
         """Each group's id and its episodes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ class Task:
 
     asked: what the policy is shown in place of `prompt`: a hint appended, an earlier answer, other words. variant: what
     was done to it, such as "hint 0.25"; empty for the problem as it is. Answers are judged by `prompt` all the same.
+    said: messages and the world's replies to them, in turn, that an episode goes on from: it begins with the next
+    message, and the world is given the earlier ones again. now: what is shown in place of the last of these replies.
     """
 
     key: int = 0
@@ -34,15 +36,26 @@ class Task:
     payload: Mapping[str, Any] = field(default_factory=dict)
     asked: str = ""
     variant: str = ""
+    said: tuple[str, ...] = ()
+    now: str = ""
 
     @property
     def shown(self) -> str:
-        """What the policy reads."""
+        """What the policy reads first."""
         return self.asked or self.prompt
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """What was said and replied before, as the policy reads it."""
+        return (*self.said[:-1], self.now or self.said[-1]) if self.said else ()
 
     def put(self, asked: str, variant: str) -> Task:
         """The same problem, asked in other words."""
         return replace(self, asked=asked, variant=variant)
+
+    def after(self, said: Sequence[str], now: str, variant: str) -> Task:
+        """The same problem gone on with after these messages and replies, the last reply in other words."""
+        return replace(self, said=tuple(said), now=now, variant=variant)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ KEEP_ROWS_ABOVE = 0.8  # rows are dropped once fewer than this share of them sti
 class Engine(Protocol):
     """Holds the past of n rows and says what may come next."""
 
-    def prefill(self, prompts: Tensor, lengths: Tensor, room: int) -> Tensor:
-        """Reads prompts [n, T], padded on the right, with room for more tokens; next logits [n, V]."""
+    def prefill(self, prompts: Tensor, lengths: Tensor, room: int, repeats: Tensor) -> Tensor:
+        """Reads prompts [p, T], padded on the right, and goes on with so many rows of each, n in all, prompt-major,
+        with room for more tokens; next logits [n, V]."""
 
     def select(self, rows: Tensor) -> None:
         """Goes on with these rows [m] (repeated or left out as named)."""
@@ -94,11 +95,7 @@ def speak(
         return _among(n, rows, some)
     together, lengths = padded(prompts)
     with torch.inference_mode():
-        logits = engine.prefill(together, lengths, most)
-        if bool((times != 1).any()):
-            spread = torch.arange(len(prompts)).repeat_interleave(times)
-            engine.select(spread)
-            logits = logits[spread]
+        logits = engine.prefill(together, lengths, most, times)
         limit = (context - lengths).clamp(max=most).repeat_interleave(times)
         if limits is not None:
             limit = limit.minimum(torch.tensor(limits))
@@ -157,14 +154,17 @@ class TransformersEngine:
         self.mask = torch.empty(0)
         self.position = torch.empty(0)
 
-    def prefill(self, prompts: Tensor, lengths: Tensor, room: int) -> Tensor:
+    def prefill(self, prompts: Tensor, lengths: Tensor, room: int, repeats: Tensor) -> Tensor:
         trunk = self.model.base_model
         out = trunk(input_ids=prompts, use_cache=True)
         self.cache = out.past_key_values
         self.mask = (torch.arange(prompts.shape[1]) < lengths.unsqueeze(-1)).long()
         self.position = lengths.clone()
-        last = out.last_hidden_state[torch.arange(len(prompts)), lengths - 1]
-        return self._head(last)
+        logits = self._head(out.last_hidden_state[torch.arange(len(prompts)), lengths - 1])
+        rows = torch.arange(len(prompts)).repeat_interleave(repeats)
+        if bool((repeats != 1).any()):
+            self.select(rows)
+        return logits[rows]
 
     def select(self, rows: Tensor) -> None:
         self.cache.batch_select_indices(rows)

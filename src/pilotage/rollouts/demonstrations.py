@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import torch
 
@@ -12,6 +13,7 @@ from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout
+from pilotage.rollouts.messages import before
 from pilotage.rollouts.variants import form
 from pilotage.worlds.base import World
 from pilotage.worlds.text import Answer, Demonstrates, turns_of
@@ -64,7 +66,7 @@ def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[Ans
     no log-probs. What the world replies in a conversation is not `sampled`."""
     count, talks = len(tasks), [turns_of(answer) for answer in answers]
     parts = [
-        [policy.encode(task.shown, prompt=True)]
+        [[*policy.encode(task.shown, prompt=True), *(token for part in before(policy, task) for token in chain(*part))]]
         + [
             policy.encode(text, prompt=True, after=policy.end_token)
             if i % 2
@@ -88,7 +90,7 @@ def written(policy: SpeakingPolicy, tasks: Sequence[Task], answers: Sequence[Ans
         },
         {
             "prompt": [task.shown for task in tasks],
-            "answer": [" / ".join(talk[::2]) for talk in talks],
+            "answer": [" / ".join([*task.said, *talk][::2]) for task, talk in zip(tasks, talks, strict=True)],
             "reason": [""] * count,
             "variant": [task.variant for task in tasks],
             "category": [task.category for task in tasks],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -15,10 +16,15 @@ from pilotage.data.tasks import Task
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout, number
 from pilotage.worlds.base import World
+from pilotage.worlds.text import begin
 
 
 class Transcript:
-    """One episode as it grows: token ids, which the policy sampled, log-probs, turns and rewards."""
+    """One episode as it grows: token ids, which the policy sampled, log-probs, turns and rewards.
+
+    begun: how many messages were given before its first one, in an episode that goes on from others; `turn` in what
+    follows counts from there.
+    """
 
     def __init__(self, task: Task, prompt: Sequence[int] | Tensor) -> None:
         self.task = task
@@ -28,6 +34,8 @@ class Transcript:
         self.turn: list[int] = []
         self.reward: list[float] = []
         self.answers: list[str] = []
+        self.replies: list[str] = []
+        self.begun = 0
         self.stop = Stop.LENGTH
         self.reason = ""
         self.hear(prompt, 0)
@@ -39,6 +47,12 @@ class Transcript:
     def context(self) -> Tensor:
         """All tokens so far: what the policy goes on from."""
         return torch.cat(self.tokens)
+
+    @property
+    def talk(self) -> list[str]:
+        """What was said and replied, in turn."""
+        found = [text for pair in zip(self.answers, self.replies, strict=False) for text in pair]
+        return found + self.answers[len(self.replies) :]
 
     def fork(self, length: int) -> Transcript:
         """A new transcript of the same task that begins with the first `length` tokens; none of them is trained in
@@ -64,7 +78,7 @@ class Transcript:
 
     def _mark(self, count: int, sampled: bool, turn: int) -> None:
         self.sampled += [sampled] * count
-        self.turn += [turn] * count
+        self.turn += [self.begun + turn] * count
         self.reward += [0.0] * count
 
 
@@ -73,7 +87,9 @@ class Messages(Rollout):
 
     The record is token ids, prompt included (`sampled` false there); turns are concatenated and nothing is ever encoded
     twice. The reward of a message stands at its last token. A message cut by the token limit is judged as it stands.
-    Notes: `prompt` is what was shown, `variant` and `category` are the task's.
+    A task that goes on from earlier messages begins after them; they stand in the record, not `sampled`, and count as
+    turns. Notes: `prompt` is what was shown first, `variant` and `category` are the task's, `talk` is what was said and
+    replied as JSON, empty where one message is all (see `Batch.talk`).
     """
 
     def __init__(self, *, temperature: float = 1.0, max_turns: int = 8) -> None:
@@ -136,7 +152,8 @@ class Messages(Rollout):
             if begins:
                 whole = [prefix + text for prefix, text in zip(prefixes, said.texts, strict=True)]
                 said = replace(said, texts=whole)
-            live = self.answered(policy, world, scripts, live, said, turn)
+            going = self.answered(policy, world, scripts, live, said, turn)
+            live = [row for row in going if scripts[row].begun + turn + 1 < self.max_turns]
             if not live:
                 break
 
@@ -172,6 +189,7 @@ class Messages(Rollout):
             else:
                 last = int(script.context[-1])
                 script.hear(policy.encode(outcome.observation[i], prompt=True, after=last), turn + 1)
+                script.replies.append(outcome.observation[i])
                 following.append(row)
         return following
 
@@ -198,13 +216,31 @@ def speaking(policy: Policy) -> SpeakingPolicy:
 
 
 def opened(policy: SpeakingPolicy, world: World, tasks: Sequence[Task]) -> list[Transcript]:
-    """A transcript of each task, on lanes of their own, with what the world asks first."""
-    opening = world.reset(tasks, range(len(tasks)))
+    """A transcript of each task, on lanes of their own, with what the world asks first, and what was said before."""
+    opening, paid = begin(world, tasks, range(len(tasks)))
     encoded: dict[str, list[int]] = {}
     for text in opening:
         if text not in encoded:
             encoded[text] = policy.encode(text, prompt=True)
-    return [Transcript(task, encoded[text]) for task, text in zip(tasks, opening, strict=True)]
+    scripts = [Transcript(task, encoded[text]) for task, text in zip(tasks, opening, strict=True)]
+    for script, rewards in zip(scripts, paid, strict=True):
+        for part, reward in zip(before(policy, script.task), rewards, strict=True):
+            message, reply = part
+            script.hear(message, 0)
+            script.reward[-1] += reward
+            script.begun += 1
+            script.hear(reply, 0)
+        script.answers, script.replies = list(script.task.said[::2]), list(script.task.said[1::2])
+    return scripts
+
+
+def before(policy: SpeakingPolicy, task: Task) -> list[tuple[list[int], list[int]]]:
+    """The tokens of each message that a task goes on from, and of the reply to it, as the policy reads them."""
+    heard, end = task.heard, policy.end_token
+    return [
+        ([*policy.encode(message, prompt=False), end], policy.encode(reply, prompt=True, after=end))
+        for message, reply in zip(heard[::2], heard[1::2], strict=True)
+    ]
 
 
 def draws(streams: Streams, stream: str, step: int, turn: int, rows: int, tokens: int) -> Tensor:
@@ -260,6 +296,7 @@ def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[i
         {
             "prompt": [script.task.shown for script in scripts],
             "answer": [" / ".join(script.answers) for script in scripts],
+            "talk": [json.dumps(script.talk) if len(script.talk) > 1 else "" for script in scripts],
             "reason": [script.reason for script in scripts],
             "variant": [script.task.variant for script in scripts],
             "category": [script.task.category for script in scripts],

@@ -13,7 +13,7 @@ import numpy as np
 
 from pilotage.data.piece import UsageError, load, nearest
 from pilotage.data.tasks import Task
-from pilotage.worlds.text import Answer, turns_of
+from pilotage.worlds.text import Answer, again, turns_of
 
 HINTS = (0.25, 0.5, 0.75)  # of a solution: Liu et al. 2025, arXiv 2507.10628
 
@@ -31,9 +31,11 @@ def form(name: str) -> Form:
 
 
 def improve(world: Any, task: Task, rng: np.random.Generator, kind: str = "improve") -> tuple[Task, Answer]:
-    """An earlier answer is shown, right or wrong as the world's solutions are, and a right solution follows."""
-    earlier = turns_of(world.demonstrate(task, rng))[-1]
-    return task.put(world.phrase(kind, task, answer=earlier), kind), world.solution(task)
+    """An earlier answer is shown, right or wrong as the world's solutions are, and a right solution follows; of a
+    conversation, a message drawn uniformly, and the conversation from there on."""
+    talk = turns_of(world.demonstrate(task, rng))
+    at = 2 * int(rng.integers(len(talk[::2]))) if len(talk) > 1 else 0
+    return again(world, task, talk[: at + 1], kind), talk[at:] if len(talk) > 1 else world.solution(task)
 
 
 def diverge(world: Any, task: Task, rng: np.random.Generator) -> tuple[Task, Answer]:

@@ -154,7 +154,7 @@ def transcripts(batch: Batch) -> list[dict[str, Any]]:
     returns = batch.returns.tolist()
     for i in range(min(SHOWN, len(batch))):
         entry: dict[str, Any] = {"reward": returns[i], "stop": Stop(int(batch["stop"][i])).name.lower()}
-        entry |= {name: notes[i] for name, notes in batch.notes.items()}
+        entry |= {name: notes[i] for name, notes in batch.notes.items() if notes[i] or name != "talk"}
         if "answer" not in entry:
             start, end = int(batch.offsets[i]), int(batch.offsets[i + 1])
             most = min(20, max(1, NUMBERS // max(1, batch["action"][0].numel())))

@@ -39,6 +39,11 @@ class Judged:
     word: Word
     because: str
 
+    @classmethod
+    def by(cls, holds: bool, excluded: bool, because: str) -> Judged:
+        """Reproduced if what is claimed holds; else not reproduced if it is excluded; otherwise inconclusive."""
+        return cls("reproduced" if holds else "not reproduced" if excluded else "inconclusive", because)
+
 
 @dataclass(frozen=True)
 class Experiment:

@@ -68,6 +68,12 @@ class Wording:
         return f"{sign}{self.number(interval.estimate)}{self.unit} ({self.ends(interval)})"
 
 
+def signed(interval: Interval, places: int, unit: str = "") -> str:
+    """ "+1.25 nats (0.40 to 2.10)": a difference of plain numbers, to so many places."""
+    ends = f"{interval.low:.{places}f} to {interval.high:.{places}f}" if interval.known else "no interval"
+    return minus(f"{interval.estimate:+.{places}f}{unit} ({ends})")
+
+
 def chance(interval: Interval) -> str:
     """A probability with its interval, in percent."""
     if not math.isfinite(interval.estimate):

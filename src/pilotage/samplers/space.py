@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,23 +19,41 @@ from pilotage.worlds.text import again
 
 @dataclass(frozen=True)
 class Item:
-    """A starting point: a task's number, the answers given so far, one for each turn, and how many answers there were
-    before the last turn's, each made of the one before it. Without a history it is the task itself."""
+    """A starting point: a task's number, and what was said and replied so far, in turn, the last turn's answer at its
+    end. Without a history it is the task itself.
+
+    depths: for each turn, how many answers there were before this one, each made of the one before it.
+    """
 
     task: int
     history: tuple[str, ...] = ()
-    depth: int = 0
+    depths: tuple[int, ...] = ()
 
     def prefixes(self) -> list[Item]:
-        """This starting point cut after each of its turns, the whole of it last; earlier turns' answers were not made
-        of others."""
-        turns = range(1, len(self.history))
-        return [*(Item(self.task, self.history[:turn]) for turn in turns), self]
+        """This starting point cut after the answer of each of its turns, the whole of it last."""
+        turns = range(1, len(self.depths))
+        return [*(Item(self.task, self.history[: 2 * turn - 1], self.depths[:turn]) for turn in turns), self]
+
+    def grown(self, talk: Sequence[str]) -> Item:
+        """What an episode makes of it, whose talk (messages and replies in turn) has its earlier turns, another answer
+        in place of its last one, and what came after; a reply at the end, which nobody answered, is left out."""
+        turns, begun = (len(talk) + 1) // 2, max(len(self.depths), 1)
+        return Item(
+            self.task,
+            tuple(talk[: 2 * turns - 1]),
+            (*self.depths[: begun - 1], self.next_depth, *[0] * (turns - begun)),
+        )
+
+    @property
+    def next_depth(self) -> int:
+        """How many answers come before one that is made from it."""
+        return self.depths[-1] + 1 if self.depths else 0
 
 
 @dataclass
 class Entry:
-    """What the buffer knows of an item: its score, what the answer it holds was worth, and whether it was played."""
+    """What the buffer knows of an item: its score, what the episode that it is of was worth, and whether it was
+    played."""
 
     score: float
     worth: float = 0.0
@@ -94,11 +112,16 @@ class TaskSpace(Uniform):
     point in turn. At `capacity` the one with the least score goes. Tasks so asked have the variant "improve W" or
     "diverge W", W the quality of the answer that is shown.
 
+    Where episodes have several turns, an item holds all of them; so do items cut after each turn, with the same score.
+    What is drawn is cut after one of its turns, uniformly, and that turn's answer is asked for anew, with the earlier
+    turns as they were, and the episode played on from there; W is the quality of the episode that the answer is of.
+
     expand: off, the buffer holds the tasks themselves, which come back as they were. pool: as in Uniform.
 
     Jiang et al. 2025, arXiv 2509.04575, algorithm 1. It does not say which of a group's answers become starting points,
-    nor κ; both are our choice. Answers of one turn only: to restore a later turn, its world would have to play the
-    earlier ones again. Raises UsageError where an episode has more, and where one goes on in the next step.
+    nor κ; both are our choice. To restore a later turn the world is given the earlier answers again, which asks for a
+    world whose replies are decided by task and answers (`pilotage.worlds.text.begin` raises UsageError elsewhere).
+    Raises UsageError where an episode goes on in the next step.
     """
 
     def __init__(
@@ -125,15 +148,17 @@ class TaskSpace(Uniform):
         self.told: dict[str, float] = {}
 
     def next(self) -> Task:
-        chance, place, way = self.streams.generator("space", self.drawn).random(3).tolist()
+        chance, place, way, cut = self.streams.generator("space", self.drawn).random(4).tolist()
         self.drawn += 1
         if len(self.buffer) < self.least_items or chance >= self.share:
             task = super().next()
             self.instances += 1
             self.handed.append(Item(task.key))
             return task
-        item = self.buffer.draw(self.kappa, place)
-        entry = self.buffer.entries[item]
+        drawn = self.buffer.draw(self.kappa, place)
+        item = drawn.prefixes()[int(cut * max(len(drawn.depths), 1))]
+        # a prefix that the buffer has let go is known by the episode that it is of
+        entry = self.buffer.entries.get(item) or replace(self.buffer.entries[drawn], played=False)
         self.instances += not entry.played and bool(item.history)
         entry.played = True
         self.handed.append(item)
@@ -141,11 +166,9 @@ class TaskSpace(Uniform):
         if not item.history:
             return task
         kind = "diverge" if way < self.diverge else "improve"
-        return again(self.world, task, item.history[-1], kind, f"{kind} {entry.worth!r}")
+        return again(self.world, task, item.history, kind, f"{kind} {entry.worth!r}")
 
     def observe(self, batch: Batch) -> None:
-        if "turn" in batch.columns and bool((batch["turn"] > 0).any()):
-            raise UsageError("a task space is for worlds of one turn: earlier turns cannot be played again")
         if len(ended(batch)) < len(batch):
             raise UsageError("a task space needs the whole of each group in one step: this rollout goes on in the next")
         quality = self.world.quality(batch.returns.double())
@@ -161,8 +184,7 @@ class TaskSpace(Uniform):
                 self.buffer.insert(item, Entry(scores[-1]))
                 continue
             chosen = int(members[int(self.streams.generator("space/expand", self.drawn, group).integers(len(members)))])
-            grown = Item(item.task, (*item.history[:-1], batch.notes["answer"][chosen]), _made_of(item))
-            for start in grown.prefixes():
+            for start in item.grown(batch.talk(chosen)).prefixes():
                 self.buffer.insert(start, Entry(scores[-1], float(quality[chosen])))
         self.told = self._facts(scores, [variant.partition(" ")[0] for variant in batch.notes["variant"]])
         self.handed = []
@@ -180,13 +202,13 @@ class TaskSpace(Uniform):
             "space/instances": float(self.instances),
             **({"space/held_score": float(held.mean()), "space/least_score": float(held.min())} if len(held) else {}),
             **({"space/score": float(np.mean(scores))} if scores else {}),
-            **({"space/depth": float(np.mean([_made_of(item) for item in self.handed]))} if self.handed else {}),
+            **({"space/depth": float(np.mean([item.next_depth for item in self.handed]))} if self.handed else {}),
             **{f"space/{kind}": kinds.count(kind) / max(len(kinds), 1) for kind in ("improve", "diverge")},
         }
 
     def state_dict(self) -> dict[str, Any]:
         items = [
-            [item.task, list(item.history), item.depth, entry.score, entry.worth, entry.played]
+            [item.task, list(item.history), list(item.depths), entry.score, entry.worth, entry.played]
             for item, entry in self.buffer.entries.items()
         ]
         return {**super().state_dict(), "drawn": self.drawn, "instances": self.instances, "items": items}
@@ -195,11 +217,6 @@ class TaskSpace(Uniform):
         super().load_state_dict(state)
         self.drawn, self.instances = int(state["drawn"]), int(state["instances"])
         self.buffer.entries = {
-            Item(task, tuple(history), depth): Entry(score, worth, played)
-            for task, history, depth, score, worth, played in state["items"]
+            Item(task, tuple(history), tuple(depths)): Entry(score, worth, played)
+            for task, history, depths, score, worth, played in state["items"]
         }
-
-
-def _made_of(item: Item) -> int:
-    """How many answers come before one that is made from this starting point."""
-    return item.depth + bool(item.history)

@@ -95,8 +95,9 @@ class TextWorld(_KeepsSettings, World):
         """What an answer is worth, in `reward_range`. Runs elsewhere; may raise or hang, which makes it invalid."""
 
     def phrase(self, kind: str, task: Task, **parts: str) -> str:
-        """A problem in other words. Raises UsageError for a kind of phrase that the world lacks."""
-        return phrases.fill(self.phrases, kind, prompt=task.prompt, **parts)
+        """A problem in other words, or with `prompt` among the parts, what is asked in a later turn. Raises UsageError
+        for a kind of phrase that the world lacks."""
+        return phrases.fill(self.phrases, kind, **{"prompt": task.prompt, **parts})
 
     def solution(self, task: Task) -> str:
         """A worked solution that is right, the answer last in it; the answer alone where a world does not work its
@@ -186,14 +187,41 @@ class TextWorld(_KeepsSettings, World):
         return found
 
 
-def again(world: World, task: Task, answer: str, kind: str, variant: str = "") -> Task:
-    """The problem asked again with an earlier answer shown, as the world's phrase of a kind ("improve", "diverge").
+def again(world: World, task: Task, talk: Sequence[str], kind: str, variant: str = "") -> Task:
+    """What the last message of a talk answered, asked again with that message shown, as the world's phrase of a kind
+    ("improve", "diverge"); what lies before it, messages and replies in turn, stays as it was.
 
     Raises UsageError for a world that has no phrases.
     """
     if not isinstance(world, TextWorld):
         raise UsageError(f"{type(world).__name__} cannot ask a problem in other words: it is no TextWorld")
-    return task.put(world.phrase(kind, task, answer=answer), variant or kind)
+    *said, answer = talk
+    if not said:
+        return task.put(world.phrase(kind, task, answer=answer), variant or kind)
+    return task.after(said, world.phrase(kind, task, prompt=said[-1], answer=answer), variant or kind)
+
+
+def begin(world: World, tasks: Sequence[Task], lanes: Sequence[int]) -> tuple[list[str], list[list[float]]]:
+    """Starts episodes on these lanes and gives the world again what was said in them before: what it asks first, and
+    for each episode the rewards of the messages that were given again.
+
+    Raises UsageError where the world replies otherwise than it did: a partial history can be restored only where the
+    task and the messages decide what comes.
+    """
+    fresh = [replace(task, said=(), now="") if task.said else task for task in tasks]
+    opening, paid = list(world.reset(fresh, lanes)), [list[float]() for _ in tasks]
+    for turn in range(max((len(task.said) // 2 for task in tasks), default=0)):
+        rows = [i for i, task in enumerate(tasks) if len(task.said) > 2 * turn]
+        outcome = world.step([tasks[i].said[2 * turn] for i in rows], [lanes[i] for i in rows])
+        for j, i in enumerate(rows):
+            over = outcome.terminated[j] or outcome.truncated[j] or j in outcome.invalid
+            if over or outcome.observation[j] != tasks[i].said[2 * turn + 1]:
+                raise UsageError(
+                    f"{type(world).__name__} does not reply to the same messages as it did before: a partial history "
+                    "can be restored only in a world that task and answers decide"
+                )
+            paid[i].append(float(outcome.reward[j]))
+    return opening, paid
 
 
 def turns_of(answer: Answer) -> list[str]:
