@@ -8,60 +8,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from experiments import language
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.language import POINT, in_points
-from pilotage import api
+from experiments.language import POINT, Arms, ahead, in_points, length
 from pilotage.data.piece import piece
 from pilotage.run import experiment
 from pilotage.run.improving import Improving
 from pilotage.run.recipe import Recipe
 
-WORLD = "reasoning:chain_sum"
 KS = (0, 1, 2, 4, 8, 16)
 LAST = "improving/accuracy@16"
-RUNGS: Mapping[str, Mapping[str, object]] = {
-    "exit": {},
-    "exit-improve": {"sampler.diverge": 0.0, "credit.novelty": None},
-    "exit-curriculum": {"sampler.expand": False, "credit.novelty": None},
-    "grpo": {},
+ARMS: Arms = {
+    "exit": ("exit", {}),
+    "exit-improve": ("exit", {"sampler.diverge": 0.0, "credit.novelty": None}),
+    "exit-curriculum": ("exit", {"sampler.expand": False, "credit.novelty": None}),
+    "grpo": ("grpo", {}),
 }
 
 
-@dataclass(frozen=True)
-class Size:
-    """How long arms train, how often and on how many sums they are judged, and the start that all begin with, where it
-    is not the usual one: its steps, and the shares of its demonstrations that are asked in other forms."""
-
-    steps: int
-    every: int
-    tasks: int
-    improved: int
-    start: Mapping[str, object] = field(default_factory=dict)
-
-
-def of(rungs: Mapping[str, Mapping[str, object]], size: Size) -> Mapping[str, Recipe]:
-    """Arms by label, METHOD or METHOD-RUNG, and what of the method a rung leaves out."""
-    settings = {
-        "steps": size.steps,
-        "evaluation.every": size.every,
-        "evaluation.tasks": size.tasks,
-        **{f"start.{path}": value for path, value in size.start.items()},
-    }
-    found = {}
-    for label, rung in rungs.items():
-        made = api.recipe(label.partition("-")[0], WORLD, settings=settings, alongside=("exit",))
-        measure = piece(Improving, tasks=size.improved, steps=KS)
-        found[label] = made.vary("experiment", {**rung, "evaluation.measures.improving": measure})
-    return found
-
-
-QUICK = Size(8, 0, 50, 10, {"steps": 20})
+def of(wanted: Arms, quick: bool, settings: Mapping[str, object], sums: int) -> Mapping[str, Recipe]:
+    """The arms with these settings, judged after each number of improvement steps on so many sums."""
+    shared = {**length(8, 0, 50), "start.steps": 20} if quick else settings
+    measure = piece(Improving, tasks=10 if quick else sums, steps=KS)
+    return language.arms(wanted, {**shared, "evaluation.measures.improving": measure}, alongside=("exit",))
 
 
 def arms(quick: bool) -> Mapping[str, Recipe]:
-    return of(RUNGS, QUICK if quick else Size(120, 60, 200, 100))
+    return of(ARMS, quick, length(120, 60, 200), 100)
 
 
 def by_k(runs: Runs, arm: str) -> str:
@@ -71,23 +45,19 @@ def by_k(runs: Runs, arm: str) -> str:
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    ahead = experiment.gap(runs["exit"], runs["grpo"], LAST)
-    equal = experiment.gap_at_equal_tokens(runs["exit"], runs["grpo"], LAST)
+    after = ahead(runs, "exit", "grpo", LAST)
     more = experiment.gap(runs["exit"], runs["grpo"], "improving/gain")
     first = comparisons["exit", "grpo"].difference
     said = "; ".join(
         (
-            f"ExIt minus GRPO after 16 steps {in_points(ahead)}, at equal generated tokens {in_points(equal)}, in "
-            f"what the 16 steps gain {in_points(more)}, in accuracy without any {in_points(first)}",
+            f"ExIt minus GRPO after 16 steps {after.said()}, in what the 16 steps gain {in_points(more)}, in accuracy "
+            f"without any {in_points(first)}",
             f"accuracy in percent after {', '.join(map(str, KS))} steps: "
             + ", ".join(f"{arm} {by_k(runs, arm)}" for arm in runs),
         )
     )
-    if ahead.low > 0 and equal.low > 0 and more.low > 0:
-        return Judged("reproduced", said)
-    if any(found.high < POINT for found in (ahead, equal, more)):
-        return Judged("not reproduced", said)
-    return Judged("inconclusive", said)
+    deciding = (*after, more)
+    return Judged.by(all(found.low > 0 for found in deciding), any(found.high < POINT for found in deciding), said)
 
 
 EXPERIMENT = Experiment(

@@ -23,16 +23,20 @@ from dataclasses import replace
 
 from experiments import exit as first
 from experiments.common import Comparisons, Judged, Runs, main
-from experiments.language import in_points
+from experiments.language import in_points, length
 from pilotage.run.experiment import end
 from pilotage.run.recipe import Recipe
 from pilotage.run.statistics import mean_interval
 
-START = {"steps": 1500, "rollout.variants": {"improve": 0.5, "diverge": 0.1}}
+SETTINGS = {
+    **length(120, 120, 400),
+    "start.steps": 1500,
+    "start.rollout.variants": {"improve": 0.5, "diverge": 0.1},
+}
 
 
 def arms(quick: bool) -> Mapping[str, Recipe]:
-    return first.of({"exit": {}, "grpo": {}}, first.QUICK if quick else first.Size(120, 120, 400, 400, START))
+    return first.of({arm: first.ARMS[arm] for arm in ("exit", "grpo")}, quick, SETTINGS, 400)
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:

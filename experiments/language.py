@@ -29,11 +29,14 @@ def arms(
     }
 
 
+def length(steps: int, every: int, tasks: int) -> dict[str, Any]:
+    """Settings of so many steps, judged every so many of them (0: at both ends only) on so many held-out tasks."""
+    return {"steps": steps, "evaluation.every": every, "evaluation.tasks": tasks}
+
+
 def defaults(names: tuple[str, ...], quick: bool) -> Mapping[str, Recipe]:
     """Every setting a method's default; judged on 500 held-out items, one sampled answer each."""
-    settings = {"evaluation.every": 100, "evaluation.tasks": 500}
-    if quick:
-        settings = {"steps": 10, "evaluation.every": 0, "evaluation.tasks": 100}
+    settings = length(10, 0, 100) if quick else {"evaluation.every": 100, "evaluation.tasks": 500}
     return arms({name: (name, {}) for name in names}, settings)
 
 

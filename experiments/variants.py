@@ -36,9 +36,7 @@ def arms(
     rewrites."""
     shared = {
         **problems,
-        "steps": 6 if quick else steps,
-        "evaluation.every": 0 if quick else every,
-        "evaluation.tasks": 60 if quick else tasks,
+        **(language.length(6, 0, 60) if quick else language.length(steps, every, tasks)),
         "start.world.settings": sizes(2, 7, 1),
         "start.world.wrong_share": 0.85,
         "start.steps": 30 if quick else 2000,
