@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchmarks.measure import Measured
+from benchmarks.steps import PROMPTS
 
 Kind = Literal["ratio", "seconds", "memory", "informative"]
 
@@ -181,15 +182,30 @@ def _sampling(rows: int, plans: int, about: float) -> Row:
     )
 
 
-def _step_cost(method: str, world: str, rounds: int, about: float, **settings: Any) -> Row:
-    """A step may cost 1.3 times the baseline's, so the rate is wanted to be 1 / 1.3 of it."""
+def _step_cost(
+    method: str,
+    world: str,
+    rounds: int,
+    about: float,
+    *,
+    prompts: tuple[int, int] = (PROMPTS, PROMPTS),
+    aside: str = "",
+    **settings: Any,
+) -> Row:
+    """A step may cost 1.3 times the baseline's, so the rate is wanted to be 1 / 1.3 of it.
+
+    prompts: ours and the peer's. aside: names a variant of which nothing is asked.
+    """
+    sizes = {"method": method, "world": world, "size": "0.14M", "rounds": rounds, "prompts": prompts}
     return Row(
-        f"step-cost-{method}",
-        f"full steps of {method} over its baseline's, both ours, 32 prompts x 8, 0.14M parameters",
+        f"step-cost-{method}{aside}",
+        f"full steps of {method}{aside}, {prompts[0]} prompts x 8, over its baseline's, {prompts[1]} x 8, both ours, "
+        "0.14M parameters",
         "generated tokens",
         **_pair("steps", "step_cost"),
-        settings={"method": method, "world": world, "size": "0.14M", "rounds": rounds, "settings": settings},
-        target=0.77,
+        settings={**sizes, "settings": settings},
+        kind="informative" if aside else "ratio",
+        target=None if aside else 0.77,
         packages=("torch",),
         about=about,
     )
@@ -222,22 +238,45 @@ def _stepping(name: str, env_id: str, lanes: int, steps: int) -> Row:
     )
 
 
-# a line for each method whose step is held against its baseline's: slug, world, steps, seconds, the method's settings
+# one for each method whose step is held against its baseline's: slug, world, steps, seconds, the method's settings
 STEP_COSTS: tuple[Row, ...] = (
     _step_cost("sec", "benchmarks.sums:Terms", rounds=4, about=5),
-    _step_cost("mmr1", "benchmarks.sums:Sums", rounds=4, about=7, **{"sampler.pool": 64, "sampler.every": 4}),
-    _step_cost("t-ppo", "benchmarks.sums:Sums", rounds=8, about=12, **{"rollout.window": 32, "terms.policy.after": 0}),
-    _step_cost("ghpo", "benchmarks.sums:Digits", rounds=4, about=7, **{"rollout.cold_start": 0}),
-    _step_cost("clpo", "benchmarks.sums:Digits", rounds=4, about=7),
+    _step_cost(
+        "mmr1",
+        "benchmarks.sums:Sums",
+        rounds=4,
+        about=8,
+        prompts=(32, 48),
+        **{"sampler.pool": 64, "sampler.every": 4},
+    ),
+    _step_cost(
+        "t-ppo",
+        "benchmarks.sums:Sums",
+        rounds=8,
+        about=16,
+        prompts=(53, 32),
+        **{"rollout.window": 32, "terms.policy.after": 0},
+    ),
+    _step_cost("ghpo", "benchmarks.sums:Digits", rounds=4, about=9, prompts=(32, 54), **{"rollout.cold_start": 0}),
+    _step_cost("clpo", "benchmarks.sums:Digits", rounds=4, about=9, prompts=(32, 53)),
     _step_cost(
         "anytime-reasoner",
         "benchmarks.sums:Thoughts",
         rounds=4,
-        about=12,
+        about=14,
+        prompts=(32, 59),
         **{"rollout.budgets": (30, 60, 90, 120), "rollout.answer_tokens": 8, "rollout.strict": False},
     ),
-    _step_cost("mrt", "benchmarks.sums:Thoughts", rounds=4, about=7, **{"rollout.answer_tokens": 8}),
-    _step_cost("rep-exp", "benchmarks.sums:Digits", rounds=4, about=7, **{"bonus.correct": 0.0, "pools.tasks": 1}),
+    _step_cost("mrt", "benchmarks.sums:Thoughts", rounds=4, about=8, prompts=(32, 40), **{"rollout.answer_tokens": 8}),
+    _step_cost("rep-exp", "benchmarks.sums:Digits", rounds=4, about=7, **{"pools.tasks": 1}),
+    _step_cost(
+        "rep-exp",
+        "benchmarks.sums:Digits",
+        rounds=4,
+        about=7,
+        aside="-ungated",
+        **{"bonus.correct": 0.0, "pools.tasks": 1},
+    ),
     _step_cost(
         "exit", "benchmarks.sums:Digits", rounds=4, about=7, **{"sampler.least_items": 32, "improving.tasks": 1}
     ),

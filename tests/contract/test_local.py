@@ -1,11 +1,13 @@
 """A run leaves the process's arithmetic as it found it."""
 
+import gc
+
 import pytest
 import torch
 
 from helpers import control_recipe
 from pilotage import api
-from pilotage.engines.local import tiny_numbers_flushed
+from pilotage.engines.local import tiny_numbers_flushed, what_is_there_kept
 
 TINY = 1e-310
 
@@ -33,3 +35,9 @@ def test_tiny_numbers_are_flushed_within_only(before):
 def test_a_run_leaves_arithmetic_alone(tmp_path):
     api.train(control_recipe("ppo", "toy_worlds:Line"), out=tmp_path / "run")
     assert not flushed()
+
+
+def test_what_is_there_is_left_alone_by_the_collector_for_a_while():
+    with what_is_there_kept():
+        assert gc.get_freeze_count() > 1000
+    assert gc.get_freeze_count() == 0

@@ -14,7 +14,8 @@ from pilotage.losses.policy import policy_gradient
 from pilotage.methods.method import find
 from pilotage.methods.stacks import forms_of
 from pilotage.policies.base import Minibatch
-from pilotage.rollouts.messages import Transcript, draws, extend, opened, recorded
+from pilotage.rollouts.messages import Messages, Transcript, draws, extend, opened, recorded
+from pilotage.rollouts.stops import Stops, Thought
 from pilotage.rollouts.variants import improve
 from pilotage.run import loop, recipe
 from pilotage.run.assemble import assemble
@@ -98,6 +99,47 @@ def test_a_run_counts_training_tokens_only(tmp_path):
     rows = [row for row in read_metrics(tmp_path / "run") if row["kind"] == "train"]
     assert rows[-1]["count/generated"] == rows[-1]["count/decisions"]
     assert 0 < rows[0]["count/decode_steps"] < rows[-1]["count/decode_steps"] <= 4 * len(rows)
+
+
+def test_what_is_injected_is_counted_once_for_each_context(parts):
+    policy, world = parts.policy, parts.world
+    task = world.task(0, "train")
+    longer = task.put(task.prompt + "12", "hint 0.25")
+    before = policy.generated.injected
+    (script, *_) = opened(policy, world, [task, task, longer, longer, task.put("1", "shorter")])
+    assert policy.generated.injected - before == 2
+    stops = Stops(marker="=", hurry="7")
+    thought = Thought(script, len(script), 0, False, False)
+    stem = stops.forced(policy, world, thought, 0, 3)
+    assert len(stem.scripts) == 3
+    assert policy.generated.injected - before == 2 + 2
+    forced = opened(policy, world, [task])
+    Messages().talk(policy, world, forced, Streams(0), "a", 0, prefixes=["71"])
+    assert policy.generated.injected - before == 2 + 2 + 2
+
+
+def test_a_run_tells_what_it_injected(tmp_path):
+    loop.train(text_recipe("a2fm", world="toy_worlds:Tagged"), tmp_path / "run")
+    told = [row["count/injected"] for row in read_metrics(tmp_path / "run") if row["kind"] == "train"]
+    assert 0 < told[0] < told[-1]
+
+
+def test_a_transcript_is_kept_up_to_a_token_with_what_stands_there():
+    script = Transcript(Task(prompt="1"), [5, 6])
+    script.say(torch.tensor([7, 8]), torch.tensor([-1.0, -2.0]), 0)
+    script.hear([9], 1)
+    script.say(torch.tensor([], dtype=torch.int64), torch.tensor([]), 1)  # nothing said leaves no trace
+    script.spans[-1].reward = 0.5
+    whole = recorded([script])
+    assert whole["action"].tolist() == [5, 6, 7, 8, 9]
+    assert whole.sampled.tolist() == [False, False, True, True, False]
+    assert whole["behaviour_logp"].tolist() == [0.0, 0.0, -1.0, -2.0, 0.0]
+    assert whole["turn"].tolist() == [0, 0, 0, 0, 1]
+    assert whole["reward"].tolist() == [0.0, 0.0, 0.0, 0.0, 0.5]
+    script.keep(3)
+    cut = recorded([script])
+    assert (cut["action"].tolist(), cut["behaviour_logp"].tolist()) == ([5, 6, 7], [0.0, 0.0, -1.0])
+    assert (cut.sampled.tolist(), cut["reward"].tolist()) == ([False, False, True], [0.0] * 3)
 
 
 def test_links_that_change_rewards_come_first():

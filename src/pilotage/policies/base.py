@@ -165,10 +165,13 @@ class Messages:
 
 @dataclass
 class Generated:
-    """What a policy has generated: tokens of all messages, and decode steps, the tokens of each call's longest."""
+    """What a policy has generated: tokens of all messages, and decode steps, the tokens of each call's longest.
+    injected: tokens it was given beside a problem's own and those: put into its mouth, or added to the prompt; once for
+    each context, however often that is gone on from."""
 
     tokens: int = 0
     decode_steps: int = 0
+    injected: int = 0
 
     def add(self, said: Messages) -> Messages:
         """Counts the messages of one call."""

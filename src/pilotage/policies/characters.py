@@ -25,6 +25,7 @@ class Characters:
             raise UsageError("a character model needs a world that names its alphabet; this one's is empty")
         self.alphabet = "".join(sorted(set(alphabet)))
         self.ids = {character: i + len(self.specials) for i, character in enumerate(self.alphabet)}
+        self.texts = ["" for _ in self.specials] + list(self.alphabet)
 
     @property
     def size(self) -> int:
@@ -48,8 +49,7 @@ class Characters:
     def decode(self, tokens: Sequence[int] | Tensor) -> str:
         """The text of ids, specials left out."""
         ids: Iterable[int] = tokens.tolist() if isinstance(tokens, Tensor) else tokens
-        first = len(self.specials)
-        return "".join(self.alphabet[i - first] for i in ids if i >= first)
+        return "".join([self.texts[i] for i in ids])
 
     def to_json(self) -> dict[str, object]:
         return {"schema": SCHEMA, "alphabet": self.alphabet}

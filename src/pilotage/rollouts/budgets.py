@@ -164,14 +164,12 @@ def _recorded(cuts: Sequence[Cut], thoughts: Sequence[Thought], budgets: Sequenc
     rows, columns = zip(*((row, number) for row, numbers in pairs for number in numbers), strict=True)
     stands = torch.zeros(len(scripts), len(budgets))
     stands[list(rows), list(columns)] = 1.0
-    segment = torch.full((batch.decisions,), -1)
     bounds = torch.tensor(budgets)
-    trained = {id(thought.script): thought for thought in thoughts}
-    for row, script in enumerate(scripts):
-        if (thought := trained.get(id(script))) is not None:
-            start = int(batch.offsets[row]) + thought.asked
-            place = torch.arange(thought.length)
-            segment[start : start + thought.length] = torch.bucketize(place, bounds, right=True)
+    thinks = {id(thought.script): (thought.asked, thought.length) for thought in thoughts}
+    asked, length = torch.tensor([thinks.get(id(script), (0, 0)) for script in scripts]).unbind(1)
+    place = torch.arange(batch.decisions) - batch.spread(batch.offsets[:-1] + asked)
+    thought = (place >= 0) & (place < batch.spread(length))
+    segment = torch.where(thought, torch.bucketize(place, bounds, right=True), -1)
     places = [number for number, cut in enumerate(cuts) for _ in cut.stem.scripts]
     return batch.with_columns(segment=segment).with_episode(
         thought=torch.tensor(owner),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -13,14 +13,26 @@ from torch import Tensor
 from pilotage.data.batch import Batch, Stop, from_episodes
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
+from pilotage.policies.base import Messages as Spoken
 from pilotage.policies.base import Policy, SpeakingPolicy
 from pilotage.rollouts.base import NextTask, Rollout, number
 from pilotage.worlds.base import World
 from pilotage.worlds.text import begin
 
 
+@dataclass
+class Span:
+    """Successive tokens of a transcript, at least one, of one turn. logp [size]: where the policy sampled them, else
+    None. reward: that of the last one."""
+
+    size: int
+    logp: Tensor | None
+    turn: int
+    reward: float = 0.0
+
+
 class Transcript:
-    """One episode as it grows: token ids, which the policy sampled, log-probs, turns and rewards.
+    """One episode as it grows: `context`, all its token ids so far, from which the policy goes on, and its spans.
 
     begun: how many messages were given before its first one, in an episode that goes on from others; `turn` in what
     follows counts from there.
@@ -28,11 +40,8 @@ class Transcript:
 
     def __init__(self, task: Task, prompt: Sequence[int] | Tensor) -> None:
         self.task = task
-        self.tokens: list[Tensor] = []
-        self.logp: list[Tensor] = []
-        self.sampled: list[bool] = []
-        self.turn: list[int] = []
-        self.reward: list[float] = []
+        self.context = torch.zeros(0, dtype=torch.int64)
+        self.spans: list[Span] = []
         self.answers: list[str] = []
         self.replies: list[str] = []
         self.begun = 0
@@ -41,12 +50,7 @@ class Transcript:
         self.hear(prompt, 0)
 
     def __len__(self) -> int:
-        return len(self.sampled)
-
-    @property
-    def context(self) -> Tensor:
-        """All tokens so far: what the policy goes on from."""
-        return torch.cat(self.tokens)
+        return self.context.shape[0]
 
     @property
     def talk(self) -> list[str]:
@@ -61,25 +65,27 @@ class Transcript:
 
     def keep(self, length: int) -> None:
         """Forgets all but the first `length` tokens; those stay what they are."""
-        self.tokens, self.logp = [self.context[:length]], [torch.cat(self.logp)[:length]]
-        self.sampled, self.turn, self.reward = self.sampled[:length], self.turn[:length], self.reward[:length]
+        self.context, left, spans = self.context[:length], length, self.spans
+        self.spans = []
+        for span in spans:
+            if span.size > left:
+                span = Span(left, None if span.logp is None else span.logp[:left], span.turn)
+            if span.size:
+                self.spans.append(span)
+            left -= span.size
 
     def hear(self, tokens: Sequence[int] | Tensor, turn: int) -> None:
         """Tokens the policy did not make: what the world said, or what is put into its mouth."""
-        self.tokens.append(torch.as_tensor(tokens, dtype=torch.int64))
-        self.logp.append(torch.zeros(len(tokens)))
-        self._mark(len(tokens), False, turn)
+        self._add(torch.as_tensor(tokens, dtype=torch.int64), None, turn)
 
     def say(self, tokens: Tensor, logp: Tensor, turn: int) -> None:
         """A message of the policy."""
-        self.tokens.append(tokens)
-        self.logp.append(logp)
-        self._mark(len(tokens), True, turn)
+        self._add(tokens, logp, turn)
 
-    def _mark(self, count: int, sampled: bool, turn: int) -> None:
-        self.sampled += [sampled] * count
-        self.turn += [self.begun + turn] * count
-        self.reward += [0.0] * count
+    def _add(self, tokens: Tensor, logp: Tensor | None, turn: int) -> None:
+        if size := tokens.shape[0]:
+            self.context = torch.cat([self.context, tokens]) if self.spans else tokens
+            self.spans.append(Span(size, logp, self.begun + turn))
 
 
 class Messages(Rollout):
@@ -137,10 +143,11 @@ class Messages(Rollout):
         for script, tokens in zip(scripts, injected, strict=False):
             if tokens:
                 script.hear(tokens, 0)
+                policy.generated.injected += len(tokens)
         live = list(range(rows))
         for turn in range(self.max_turns):
             begins = turn == 0 and bool(injected)
-            said = extend(
+            spoken = extend(
                 policy,
                 [scripts[row] for row in live],
                 draws(streams, stream, step, turn, rows, most)[live],
@@ -149,9 +156,10 @@ class Messages(Rollout):
                 repeats=repeats if turn == 0 else 1,
                 limits=[max(1, most - len(tokens)) for tokens in injected] if begins else None,
             )
+            texts = [policy.decode(tokens) for tokens in spoken.tokens]
             if begins:
-                whole = [prefix + text for prefix, text in zip(prefixes, said.texts, strict=True)]
-                said = replace(said, texts=whole)
+                texts = [prefix + text for prefix, text in zip(prefixes, texts, strict=True)]
+            said = Said(texts, spoken.closed, [len(tokens) > 0 for tokens in spoken.tokens])
             going = self.answered(policy, world, scripts, live, said, turn)
             live = [row for row in going if scripts[row].begun + turn + 1 < self.max_turns]
             if not live:
@@ -168,7 +176,7 @@ class Messages(Rollout):
         for row in (row for row, fits in zip(live, said.fits, strict=True) if not fits):
             script = scripts[row]
             script.stop = Stop.LENGTH
-            if not any(script.sampled):
+            if all(span.logp is None for span in script.spans):
                 script.stop, script.reason = Stop.INVALID, f"a prompt of {len(script)} tokens fills the context"
         live, said = [row for row, fits in zip(live, said.fits, strict=True) if fits], said.fitting()
         if not live:
@@ -178,7 +186,7 @@ class Messages(Rollout):
         for i, row in enumerate(live):
             script = scripts[row]
             script.answers.append(said.texts[i])
-            script.reward[-1] += float(outcome.reward[i])
+            script.spans[-1].reward += float(outcome.reward[i])
             script.reason = outcome.invalid.get(i, "")
             if script.reason:
                 script.stop = Stop.INVALID
@@ -219,15 +227,18 @@ def opened(policy: SpeakingPolicy, world: World, tasks: Sequence[Task]) -> list[
     """A transcript of each task, on lanes of their own, with what the world asks first, and what was said before."""
     opening, paid = begin(world, tasks, range(len(tasks)))
     encoded: dict[str, list[int]] = {}
-    for text in opening:
+    for task, text in zip(tasks, opening, strict=True):
         if text not in encoded:
             encoded[text] = policy.encode(text, prompt=True)
+            if task.asked:
+                own = len(policy.encode(task.prompt, prompt=True))
+                policy.generated.injected += max(0, len(encoded[text]) - own)
     scripts = [Transcript(task, encoded[text]) for task, text in zip(tasks, opening, strict=True)]
     for script, rewards in zip(scripts, paid, strict=True):
         for part, reward in zip(before(policy, script.task), rewards, strict=True):
             message, reply = part
             script.hear(message, 0)
-            script.reward[-1] += reward
+            script.spans[-1].reward += reward
             script.begun += 1
             script.hear(reply, 0)
         script.answers, script.replies = list(script.task.said[::2]), list(script.task.said[1::2])
@@ -257,7 +268,7 @@ def extend(
     temperature: float,
     repeats: int | Sequence[int] = 1,
     limits: Sequence[int] | None = None,
-) -> Said:
+) -> Spoken:
     """One message more on each script, sampled from where it stands; `repeats` successive scripts (so many, or for each
     run of them as many as named) have one context.
 
@@ -270,21 +281,14 @@ def extend(
     said = policy.speak(contexts, uniforms, temperature=temperature, repeats=repeats, limits=limits)
     for script, tokens, logp in zip(scripts, said.tokens, said.logp, strict=True):
         script.say(tokens, logp, turn)
-    fits = [len(tokens) > 0 for tokens in said.tokens]
-    return Said([policy.decode(tokens) for tokens in said.tokens], said.closed, fits)
+    return said
 
 
 def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[int] | None = None) -> Batch:
     """The record of finished scripts: successive ones form groups of `samples`, unless their `groups` are named."""
     stop = torch.tensor([int(script.stop) for script in scripts])
-    return from_episodes(
-        {
-            "action": [script.context for script in scripts],
-            "behaviour_logp": [torch.cat(script.logp) for script in scripts],
-            "sampled": [torch.tensor(script.sampled, dtype=torch.bool) for script in scripts],
-            "turn": [torch.tensor(script.turn, dtype=torch.int64) for script in scripts],
-            "reward": [torch.tensor(script.reward, dtype=torch.float32) for script in scripts],
-        },
+    batch = from_episodes(
+        {"action": [script.context for script in scripts]},
         {
             "group": torch.arange(len(scripts)) // samples if groups is None else torch.tensor(list(groups)),
             "task": torch.tensor([script.task.key for script in scripts]),
@@ -302,3 +306,11 @@ def recorded(scripts: Sequence[Transcript], samples: int = 1, groups: Sequence[i
             "category": [script.task.category for script in scripts],
         },
     )
+    spans = [span for script in scripts for span in script.spans]
+    size = torch.tensor([span.size for span in spans], dtype=torch.int64)
+    sampled = torch.tensor([span.logp is not None for span in spans], dtype=torch.bool).repeat_interleave(size)
+    logp, reward = torch.zeros(batch.decisions), torch.zeros(batch.decisions)
+    logp[sampled] = torch.cat([logp[:0], *(span.logp for span in spans if span.logp is not None)])
+    reward[size.cumsum(0) - 1] = torch.tensor([span.reward for span in spans], dtype=torch.float32)
+    turn = torch.tensor([span.turn for span in spans], dtype=torch.int64).repeat_interleave(size)
+    return batch.with_columns(behaviour_logp=logp, sampled=sampled, turn=turn, reward=reward)

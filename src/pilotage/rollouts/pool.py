@@ -38,7 +38,7 @@ class Response:
 
     def tree(self) -> dict[str, Any]:
         """Itself as a state tree."""
-        logp = torch.cat(self.script.logp)[self.prompt :]
+        logp = torch.cat([torch.zeros(0), *(span.logp for span in self.script.spans if span.logp is not None)])
         numbers = {"number": self.number, "group": self.group, "prompt": self.prompt, "windows": self.windows}
         return {"task": asdict(self.script.task), "tokens": self.script.context, "logp": logp, **numbers}
 
@@ -104,7 +104,7 @@ class Pool(Messages):
             closed or _room(response, policy, window, most) == 0
             for response, closed in zip(pool, said.closed, strict=True)
         ]
-        self._judge(policy, world, pool, ended, said)
+        self._judge(policy, world, pool, ended, said.closed)
         self.line = [response for response, over in zip(pool, ended, strict=True) if not over] + self.line
         self._tell(pool, before, ended)
         return _record(pool, before, ended)
@@ -120,7 +120,12 @@ class Pool(Messages):
         self.begun += groups
 
     def _judge(
-        self, policy: SpeakingPolicy, world: World, pool: Sequence[Response], ended: Sequence[bool], said: Said
+        self,
+        policy: SpeakingPolicy,
+        world: World,
+        pool: Sequence[Response],
+        ended: Sequence[bool],
+        closed: Sequence[bool],
     ) -> None:
         """Gives the world the responses that ended, whole."""
         rows = [row for row, over in enumerate(ended) if over]
@@ -129,7 +134,7 @@ class Pool(Messages):
         scripts = [response.script for response in pool]
         world.reset([scripts[row].task for row in rows], rows)
         texts = [policy.decode(scripts[row].context[pool[row].prompt :]) for row in rows]
-        whole = Said(texts, [said.closed[row] for row in rows], [pool[row].written > 0 for row in rows])
+        whole = Said(texts, [closed[row] for row in rows], [pool[row].written > 0 for row in rows])
         if self.answered(policy, world, scripts, rows, whole, 0):
             raise UsageError(f"{type(world).__name__} answers back; responses in windows are for worlds of one answer")
 

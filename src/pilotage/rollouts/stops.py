@@ -134,6 +134,7 @@ class Stops(Messages):
             return Stem(own or [base], thought.asked, 0)
         for script in (base, *own):
             script.hear(tokens, 0)
+        policy.generated.injected += len(tokens)
         others = [base, *(base.fork(len(base)) for _ in range(count - len(own) - 1))]
         return Stem([*own, *others[: count - len(own)]], thought.asked, room)
 
@@ -200,7 +201,7 @@ class Stops(Messages):
         if self.strict and marker:
             for script, text in zip(plain, texts, strict=True):
                 if text.count(marker) != 1:
-                    script.reward[-1] = 0.0
+                    script.spans[-1].reward = 0.0
 
 
 def ends(policy: SpeakingPolicy, tokens: Tensor, mark: str) -> list[int]:
@@ -225,5 +226,5 @@ def ends(policy: SpeakingPolicy, tokens: Tensor, mark: str) -> list[int]:
 
 def mean_reward(stem: Stem) -> float:
     """The mean verdict of a stem's transcripts, invalid ones left out; NaN where there is none."""
-    rewards = [script.reward[-1] for script in stem.scripts if not script.reason]
+    rewards = [script.spans[-1].reward for script in stem.scripts if not script.reason]
     return sum(rewards) / len(rewards) if rewards else float("nan")

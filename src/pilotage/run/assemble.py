@@ -83,11 +83,13 @@ class Parts:
         return self.learner.targets[name] if name else self.policy
 
     @property
-    def generated(self) -> tuple[int, int]:
-        """Tokens that the policy has generated in this process, and decode steps; of one that acts, none."""
+    def generated(self) -> tuple[int, int, int]:
+        """Tokens that the policy has generated in this process, decode steps, and tokens injected; of one that acts,
+        none."""
         if not isinstance(self.policy, SpeakingPolicy):
-            return 0, 0
-        return self.policy.generated.tokens, self.policy.generated.decode_steps
+            return 0, 0, 0
+        found = self.policy.generated
+        return found.tokens, found.decode_steps, found.injected
 
     def started(self) -> None:
         """The policy has got the weights of a start: the targets that follow it begin there too."""

@@ -11,7 +11,7 @@ import torch
 
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
-from pilotage.engines.local import tiny_numbers_flushed
+from pilotage.engines.local import tiny_numbers_flushed, what_is_there_kept
 from pilotage.learn.learner import Ranks, RunStopped
 from pilotage.rollouts.stored import Stored
 from pilotage.run import checkpoint, starts
@@ -91,7 +91,7 @@ def _go(
     evaluator = Evaluator(recipe)
     last = min(recipe.steps, until if until is not None else recipe.steps)
     try:
-        with asked_to_stop() as asked, tiny_numbers_flushed():
+        with asked_to_stop() as asked, tiny_numbers_flushed(), what_is_there_kept():
             if at is None:
                 log_evaluation(log, evaluator, parts, 0, watch)
                 if last == 0:
@@ -152,8 +152,7 @@ def one_step(parts: Parts, step: int, counters: Counters) -> dict[str, float]:
     _check_mismatch(recipe, learnt, step)
     ended = time.perf_counter()
     counters.add(raw, ended - began)
-    tokens, decode_steps = (after - first for after, first in zip(parts.generated, before, strict=True))
-    counters.spoke(tokens, decode_steps)
+    counters.spoke(*(after - first for after, first in zip(parts.generated, before, strict=True)))
     seconds = {"seconds/rollout": rolled - began, "seconds/learn": ended - rolled}
     played = {**summarise(raw), "train/kept": len(batch) / len(raw)} if len(raw) else parts.facts
     return {**played, **told, **learnt, **counters.metrics(), **seconds}

@@ -15,7 +15,7 @@ from pilotage.data.batch import Batch, Stop
 @dataclass
 class Counters:
     """Cumulative use: decisions recorded, episodes, verdicts asked for, seconds of training; where the policy speaks,
-    tokens generated, be they recorded or not, and decode steps."""
+    tokens generated, be they recorded or not, decode steps, and tokens injected."""
 
     decisions: int = 0
     episodes: int = 0
@@ -23,6 +23,7 @@ class Counters:
     seconds: float = 0.0
     generated: int = 0
     decode_steps: int = 0
+    injected: int = 0
 
     def add(self, batch: Batch, seconds: float) -> None:
         """Counts one step; episodes marked `replayed` were counted when they were made, those that go on in the next
@@ -35,10 +36,11 @@ class Counters:
         self.episodes += ended
         self.verdicts += ended
 
-    def spoke(self, tokens: int, decode_steps: int) -> None:
-        """Counts what a step generated."""
+    def spoke(self, tokens: int, decode_steps: int, injected: int) -> None:
+        """Counts what a step generated, and what it injected."""
         self.generated += tokens
         self.decode_steps += decode_steps
+        self.injected += injected
 
     def metrics(self) -> dict[str, float]:
         spoken = {"count/generated": self.generated, "count/decode_steps": self.decode_steps}
@@ -48,6 +50,7 @@ class Counters:
             "count/verdicts": self.verdicts,
             "seconds": self.seconds,
             **(spoken if self.generated else {}),
+            **({"count/injected": self.injected} if self.injected else {}),
         }
 
     def state(self) -> dict[str, Any]:
