@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
-from experiments.sec import POINT, WORLD, settings
+from experiments.sec import POINT, SHORT, WORLD, Size, settings
 from pilotage import api, samplers
 from pilotage.data.piece import piece
 from pilotage.run import experiment
@@ -24,8 +24,13 @@ EQUAL = "train/no_signal"
 
 
 def arms(quick: bool) -> Mapping[str, Recipe]:
+    return of(quick, SHORT)
+
+
+def of(quick: bool, size: Size) -> dict[str, Recipe]:
+    """MMR1 and GRPO on one pool."""
     pool = 32 if quick else POOL
-    grpo, mmr1 = (api.recipe(name, WORLD, settings=settings(quick)) for name in ("grpo", "mmr1"))
+    grpo, mmr1 = (api.recipe(name, WORLD, settings=settings(quick, size)) for name in ("grpo", "mmr1"))
     return {
         "mmr1": api.set_path(mmr1, "sampler.pool", pool),
         "grpo": grpo.vary("mmr1", {"sampler": piece(samplers.uniform.Round, pool=pool)}),
@@ -34,8 +39,9 @@ def arms(quick: bool) -> Mapping[str, Recipe]:
 
 def without_signal(runs: Runs) -> Interval:
     """MMR1 less GRPO: the share of answers in groups whose rewards are all equal, over the whole run, by seed."""
-    mine, theirs = (sorted(runs[arm], key=lambda run: run.seed) for arm in ("mmr1", "grpo"))
-    return paired_difference([_over(run, EQUAL) for run in mine], [_over(run, EQUAL) for run in theirs])
+    known = {run.seed: _over(run, EQUAL) for run in runs["grpo"]}
+    pairs = [(_over(run, EQUAL), known[run.seed]) for run in runs["mmr1"]]
+    return paired_difference([mine for mine, _ in pairs], [theirs for _, theirs in pairs])
 
 
 def _over(run: RunResult, name: str) -> float:

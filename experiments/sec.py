@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from experiments.common import Comparisons, Experiment, Judged, Runs, main
 from pilotage import api, samplers
@@ -21,38 +22,68 @@ from pilotage.run.wording import Wording
 
 WORLD, CATEGORIES, HARDER = "mixed:sums", 6, "category/6x1"
 POINT = 0.01
-STEPS, PROMPTS = 120, 32
+PROMPTS = 32
 
 
-def settings(quick: bool) -> dict[str, object]:
-    """What both experiments on this mixture share: a start that is right from seven times in ten to hardly ever."""
+@dataclass(frozen=True)
+class Size:
+    """Steps, steps between evaluations, and held-out problems that these ask: of all trained sizes, of each size."""
+
+    steps: int
+    every: int
+    tasks: int
+    of_each: int
+
+
+SHORT, QUICK = Size(120, 60, 400, 200), Size(10, 0, 100, 20)
+
+
+def settings(quick: bool, size: Size = SHORT) -> dict[str, object]:
+    """What all experiments on this mixture share: a start that is right from seven times in ten to hardly ever."""
+    size = QUICK if quick else size
     return {
-        "steps": 10 if quick else STEPS,
+        "steps": size.steps,
         "prompts_per_step": PROMPTS,
         "start.steps": 60 if quick else 1500,
         "start.world.wrong_share": 0.3,
-        "evaluation.every": 0 if quick else 60,
-        "evaluation.tasks": 100 if quick else 400,
+        "evaluation.every": size.every,
+        "evaluation.tasks": size.tasks,
     }
 
 
-def arms(quick: bool) -> Mapping[str, Recipe]:
-    told = {"evaluation.measures": {"categories": piece(ByCategory, tasks=20 if quick else 200)}}
-    random, sec = (api.recipe(name, WORLD, settings=settings(quick)).vary("sec", told) for name in ("grpo", "sec"))
+def told_apart(quick: bool, size: Size = SHORT) -> tuple[Recipe, Recipe]:
+    """SEC and random order, whose evaluations tell sizes of problems apart."""
+    told = {"evaluation.measures": {"categories": piece(ByCategory, tasks=(QUICK if quick else size).of_each)}}
+    sec, random = (api.recipe(n, WORLD, settings=settings(quick, size)).vary("sec", told) for n in ("sec", "grpo"))
+    return api.set_path(sec, "sampler.temperature", 0.2), random
+
+
+def by_hand(random: Recipe, *, reverse: bool = False) -> Recipe:
+    """The sizes in equal parts of the run, easiest first or last."""
     each = -(-random.steps * PROMPTS // CATEGORIES)
-    by_hand = random.vary("sec", {"sampler": piece(samplers.categories.Ordered, each=each)})
-    return {"sec": api.set_path(sec, "sampler.temperature", 0.2), "random": random, "easy-to-hard": by_hand}
+    order = piece(samplers.categories.Ordered, each=each)
+    return random.vary("sec", {"sampler": order.having(reverse=True) if reverse else order})
+
+
+def arms(quick: bool) -> Mapping[str, Recipe]:
+    sec, random = told_apart(quick)
+    return {"sec": sec, "random": random, "easy-to-hard": by_hand(random)}
 
 
 def judge(runs: Runs, comparisons: Comparisons) -> Judged:
-    same, by_hand = comparisons["sec", "random"], comparisons["sec", "easy-to-hard"]
+    return judged(runs, comparisons, "easy-to-hard")
+
+
+def judged(runs: Runs, comparisons: Comparisons, order: str) -> Judged:
+    """The criterion; the difference from an order by hand, the arm of that name, is said too and decides nothing."""
+    same, ordered = comparisons["sec", "random"], comparisons["sec", order]
     harder = experiment.gap(runs["sec"], runs["random"], HARDER)
     at_tokens = experiment.gap_at_equal_tokens(runs["sec"], runs["random"])
     say = Wording(same.metric)
     said = (
         f"SEC minus random order: accuracy {say.change(same.difference)}, at equal generated tokens "
-        f"{say.change(at_tokens)}, on six terms {say.change(harder)}; SEC minus easy to hard: accuracy "
-        f"{say.change(by_hand.difference)}"
+        f"{say.change(at_tokens)}, on six terms {say.change(harder)}; SEC minus {order.replace('-', ' ')}: accuracy "
+        f"{say.change(ordered.difference)}"
     )
     if same.kind == "better" and harder.low > 0:
         return Judged("reproduced", said)

@@ -13,7 +13,7 @@ from helpers import episodes
 from pilotage import datasets
 from pilotage.data import dataset
 from pilotage.run import verdict
-from pilotage.run.experiment import Judged
+from pilotage.run.experiment import Judged, planned
 from pilotage.run.recipe import difference
 from pilotage.run.results import RunResult
 
@@ -365,16 +365,21 @@ def counted(runs, **more):
         (0.38, 0.10, 0.20, "inconclusive"),
     ],
 )
-def test_the_criterion_of_sec(experiment, random, harder, wide, said):
-    module = experiment("sec")
+@pytest.mark.parametrize(("name", "order"), [("sec", "easy-to-hard"), ("sec_longer", "hard-to-easy")])
+@pytest.mark.parametrize("by_hand", [0.3, 0.6])  # decides nothing
+def test_the_criterion_of_sec(experiment, name, order, by_hand, random, harder, wide, said):
+    module = experiment(name)
     runs = {}
-    for label, centre in {"sec": 0.4, "random": random, "easy-to-hard": 0.3}.items():
+    for label, centre in {"sec": 0.4, "random": random, order: by_hand}.items():
         side = counted(around(label, centre, wide))
         for run, luck in zip(side, SPREAD, strict=True):
             run.records[2]["category/6x1"] = (harder if label == "sec" else 0.04) + 0.001 * luck
         runs[label] = side
+    runs[order] = runs[order][: 5 if name == "sec" else 3]
     found = {(a, b): verdict.compare_runs(runs[a], runs[b]) for a, b in module.EXPERIMENT.pairs}
-    assert module.EXPERIMENT.judge(runs, found).word == said
+    judged = module.EXPERIMENT.judge(runs, found)
+    assert judged.word == said
+    assert f"SEC minus {order.replace('-', ' ')}" in judged.because
 
 
 @pytest.mark.parametrize(
@@ -386,14 +391,34 @@ def test_the_criterion_of_sec(experiment, random, harder, wide, said):
         (0.38, 0.2, 0.20, "inconclusive"),
     ],
 )
-def test_the_criterion_of_mmr1(experiment, grpo, equal, wide, said):
-    module = experiment("mmr1")
+@pytest.mark.parametrize("name", ["mmr1", "mmr1_longer"])
+def test_the_criterion_of_mmr1(experiment, name, grpo, equal, wide, said):
+    module = experiment(name)
     runs = {label: counted(around(label, centre, wide), **{"train/no_signal": share})
             for label, centre, share in (("mmr1", 0.4, equal), ("grpo", grpo, 0.4))}  # fmt: skip
     found = {pair: verdict.compare_runs(runs[pair[0]], runs[pair[1]]) for pair in module.EXPERIMENT.pairs}
     judged = module.EXPERIMENT.judge(runs, found)
     assert judged.word == said
     assert "scoring included" in judged.because
+
+
+def test_arms_that_decide_nothing_run_on_fewer_seeds(experiment):
+    made = experiment("sec_longer").EXPERIMENT
+    jobs = planned(made.arms(False), made.seeds, made.start_per_seed, made.fewer)
+    seeds = {label: [job.seed for job in jobs if job.arm == label] for label in made.arms(False)}
+    assert seeds.pop("hard-to-easy") == [10, 11, 12, 13]
+    assert len(seeds) == 2
+    assert all(found == list(range(10, 18)) for found in seeds.values())
+
+
+def test_longer_experiments_differ_in_size_alone(experiment):
+    for short, long, shared in (("sec", "sec_longer", ("sec", "random")), ("mmr1", "mmr1_longer", ("mmr1", "grpo"))):
+        one, other = (experiment(name).EXPERIMENT for name in (short, long))
+        assert not set(one.seeds) & set(other.seeds)
+        for label in shared:
+            found = difference(one.arms(False)[label], other.arms(False)[label])
+            sizes = ("steps", "evaluation.every", "evaluation.tasks", "evaluation.measures.categories.tasks")
+            assert {path for path, _, _ in found} <= set(sizes)
 
 
 @pytest.mark.parametrize(("centre", "wide", "said"), [(490, 10, 0), (300, 10, 1), (460, 100, 2)])

@@ -1,12 +1,15 @@
 """Samplers that choose what to try: off, they are the baseline to the bit; stopped, they go on exactly; they stack."""
 
+import numpy as np
 import pytest
 import torch
 
 from helpers import control_recipe, differing, final_state, metrics, mixed_recipe, text_recipe
 from pilotage import api
+from pilotage.data.batch import Stop
 from pilotage.data.piece import UsageError, piece
 from pilotage.run import loop
+from pilotage.run.assemble import assemble
 from pilotage.run.categories import ByCategory
 from pilotage.run.recipe import Recipe
 from pilotage.samplers.uniform import Round
@@ -21,9 +24,19 @@ KINDS = {
     "mmr1": lambda **more: text_recipe(
         "mmr1", settings={**SIX, "sampler.every": 2, "sampler.smoothing": 0.5, "sampler.samples": 4, **more}
     ),
+    "sec-progress": lambda **more: mixed_recipe("sec", settings={**SIX, "sampler.signal": "progress", **more}),
+    "sec-on-t-ppo": lambda **more: in_windows("sec", **more),
+    "mmr1-on-t-ppo": lambda **more: in_windows("mmr1", **more),
     "sec+nft": lambda **more: mixed_recipe("sec+nft", settings={**SIX, **more}),
     "mmr1+lite-ppo": lambda **more: text_recipe("mmr1+lite-ppo", settings={**SIX, "sampler.every": 3, **more}),
 }
+
+
+def in_windows(curriculum: str, **more) -> Recipe:
+    """T-PPO, whose answers go on from step to step, with the sampler of a curriculum."""
+    make = mixed_recipe if curriculum == "sec" else text_recipe
+    sampler = make(curriculum, settings={"sampler.every": 2} if curriculum == "mmr1" else {}).sampler
+    return make("t-ppo", settings={**SIX, "rollout.window": 2, **more}).vary("test", {SAMPLER: sampler})
 
 
 def the_rest(recipe: Recipe, folder):
@@ -83,6 +96,40 @@ def test_both_accounts_of_rollouts(tmp_path):
         assert record["sampler/rollouts/all"] == training + (step // 2 + 1) * 8 * 4
         assert 0.0 <= record["train/no_signal"] <= 1.0
         assert record["count/generated"] > record["count/decisions"]  # scoring generates and is not learnt from
+
+
+def test_rollouts_are_counted_when_they_end(tmp_path):
+    records = metrics(api.train(KINDS["mmr1-on-t-ppo"](), out=tmp_path / "run").folder)
+    trained = [r for r in records if r["kind"] == "train"]
+    assert all(r["sampler/rollouts/training"] == r["count/episodes"] for r in trained)
+    assert 0 < trained[-1]["count/episodes"] < 6 * 12  # some went on from step to step
+    assert trained[-1]["sampler/rollouts/all"] == trained[-1]["count/episodes"] + 3 * 8 * 8
+
+
+def test_values_in_windows_are_those_of_answers_that_ended():
+    parts = assemble(in_windows("sec"))
+    lone = 0
+    for step in range(5):
+        parts.sampler.prepare(parts.play(step), step)
+        batch = parts.rollout(parts.policy, parts.world, parts.sampler.next, parts.streams, step, 3, 4)
+        before = parts.sampler.values.copy()
+        parts.sampler.observe(batch)
+        sizes: dict[str, list[float]] = {}
+        for _, group in batch.groups():
+            over = ((group["stop"] != Stop.WINDOW) & group.valid).nonzero().squeeze(-1).tolist()
+            lone += len(over) == 1
+            returns = np.array([float(group["episode_return"][i]) for i in over])
+            if len(over) > 1:
+                deviation = returns.std(ddof=1)
+                size = np.abs(returns - returns.mean()) / (deviation + 1e-6) if deviation > 0 else 0 * returns
+                sizes.setdefault(group.notes["category"][0], []).extend(size.tolist())
+        expected = [
+            q if name not in sizes else 0.5 * q + 0.5 * float(np.mean(sizes[name]))
+            for name, q in zip(parts.sampler.names, before, strict=True)
+        ]
+        assert parts.sampler.values == pytest.approx(expected, abs=1e-6)
+    assert lone > 0  # and some groups ended one by one
+    assert parts.sampler.values.any()
 
 
 def test_scores_are_saved(tmp_path):

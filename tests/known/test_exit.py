@@ -9,6 +9,7 @@ import torch
 from helpers import differing, episodes, final_state, metrics, text_recipe, trained
 from pilotage import api
 from pilotage.credit.improvement import Novelty, distance_factor, gain, relative_gain
+from pilotage.data.batch import Stop
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
@@ -393,3 +394,12 @@ def test_worlds_say_what_returns_are_worth():
 
     assert Wide().quality(torch.tensor([1.0])).tolist() == [0.5]
     assert Echo().quality(0.25) == 0.25
+
+
+def test_groups_that_are_never_whole_are_refused():
+    sampler = opened()
+    sampler.next()
+    cut = play([1, 0], ["a", "b"]).with_episode(stop=torch.tensor([Stop.TERMINATED, Stop.WINDOW]))
+    with pytest.raises(UsageError, match="goes on in the next"):
+        sampler.observe(cut)
+    assert len(sampler.buffer) == 0

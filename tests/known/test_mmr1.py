@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import episodes, text_recipe
-from pilotage.data.batch import Batch, concatenate
+from pilotage.data.batch import Batch, Stop, concatenate
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.run.assemble import assemble
@@ -254,3 +254,14 @@ def test_a_gradient_grows_with_the_share_of_groups_whose_rewards_differ():
     assert norms[0] == 0.0
     assert norms[1] > 0.0
     assert norms == pytest.approx([0.0, norms[1], 2 * norms[1], 3 * norms[1]], rel=1e-4)
+
+
+def test_answers_that_go_on_are_counted_when_they_end():
+    sampler = opened()
+    stops = [[Stop.TERMINATED, Stop.WINDOW, Stop.LENGTH, Stop.WINDOW], [Stop.TERMINATED, Stop.WINDOW], [Stop.INVALID]]
+    told = []
+    for stop in stops:  # one group of four: two of it end in the first step, one in each of the others
+        played = record([0.0] * len(stop), [0] * len(stop), [ANSWER] * len(stop))
+        sampler.observe(played.with_episode(stop=torch.tensor(stop)))
+        told.append(sampler.trained)
+    assert told == [2, 3, 4]

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from helpers import episodes, mixed_recipe
 from pilotage.data.average import MovingAverage
-from pilotage.data.batch import Batch
+from pilotage.data.batch import Batch, Stop
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
 from pilotage.run.assemble import assemble
+from pilotage.samplers.base import ended
 from pilotage.samplers.categories import Ordered
 from pilotage.samplers.evolving import Evolving, boltzmann, greedy, proportional
 from pilotage.samplers.uniform import Uniform
@@ -110,6 +111,68 @@ def test_values_stay_finite_whatever_the_groups(groups):
     sampler.observe(played(*zip(names, groups, strict=False)))
     assert np.isfinite(sampler.values).all()
     assert (sampler.values >= 0).all()
+
+
+def in_windows(name: str, returns: list[float | None], pieces: list[float] | None = None) -> Batch:
+    """One group's record in windows: None goes on. pieces: what of the return is in the record."""
+    known = [0.0 if one is None else one for one in returns]
+    batch = played((name, known if pieces is None else pieces))
+    stop = [Stop.WINDOW if one is None else Stop.TERMINATED for one in returns]
+    whole = [math.nan if one is None else one for one in returns]
+    return batch.with_episode(stop=torch.tensor(stop), episode_return=torch.tensor(whole))
+
+
+def test_what_ended_in_a_step():
+    batch = in_windows("two", [1.0, None, 0.25], pieces=[0.5, 0.125, 0.25])
+    found = ended(batch)
+    assert found.returns.tolist() == [1.0, 0.25]  # of the whole episode, not of the piece
+    assert found["group"].tolist() == [0, 0]
+    assert list(found.notes["category"]) == ["two", "two"]
+    assert ended(played(("one", [1.0, 0.5]))).returns.tolist() == [1.0, 0.5]
+    assert len(ended(in_windows("one", [None, None]))) == 0
+
+
+def test_answers_that_go_on_are_not_wrong_ones():
+    sampler = opened(Evolving())
+    # of four answers two end in the first step, one right and one wrong: |A| = 0.5 / sqrt(0.5)
+    sampler.observe(in_windows("one", [1.0, None, 0.0, None]))
+    assert sampler.values[0] == pytest.approx(0.5 * math.sqrt(0.5), abs=1e-5)
+    # the other two in the second, both right. As one group, (1, 1, 0, 1), they would have paid 0.75
+    sampler.observe(in_windows("one", [1.0, 1.0]))
+    assert sampler.values[0] == pytest.approx(0.25 * math.sqrt(0.5), abs=1e-5)
+    before = sampler.values.copy()
+    for alone in ([None, 1.0, None], [None, None, None], [1.0]):  # compared with nothing
+        sampler.observe(in_windows("one", alone))
+        assert sampler.values.tolist() == before.tolist()
+
+
+def test_the_signal_progress_is_the_change_of_the_mean_return():
+    sampler = opened(Evolving(signal="progress"))
+    first = [("one", eight(2)), ("two", eight(6))]
+    sampler.observe(played(*first))  # the first time there is nothing before
+    assert sampler.values.tolist() == [0.0, 0.0, 0.0]
+    sampler.observe(played(("one", eight(4))))  # 2/8 to 4/8
+    assert sampler.values.tolist() == [0.125, 0.0, 0.0]
+    sampler.observe(played(("one", eight(4)), ("two", eight(5)), ("three", eight(8))))  # same, 6/8 to 5/8, first
+    assert sampler.values.tolist() == [0.0625, -0.0625, 0.0]
+    sampler.observe(played(("three", [1.0, 0.0]), valid=[False, True]))  # all right to what is valid of it, wrong
+    assert sampler.values.tolist() == [0.0625, -0.0625, -0.5]
+
+
+def test_progress_of_what_was_not_drawn_is_none_where_values_decay():
+    sampler = opened(Evolving(signal="progress", decay=True))
+    for right in (2, 6):
+        sampler.observe(played(("one", eight(right)), ("two", eight(right))))
+    assert sampler.values.tolist() == [0.25, 0.25, 0.0]
+    sampler.observe(played(("two", eight(8))))
+    assert sampler.values.tolist() == [0.125, 0.25, 0.0]
+
+
+def test_progress_counts_answers_that_are_alone():
+    sampler = opened(Evolving(signal="progress"))
+    sampler.observe(in_windows("one", [0.0, None]))
+    sampler.observe(in_windows("one", [None, 1.0]))
+    assert sampler.values[0] == 0.5
 
 
 def test_a_queue_gives_everything_once_before_anything_twice():

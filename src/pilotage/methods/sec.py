@@ -10,8 +10,9 @@ what the world says (`Task.category`); where there is one, it is the uniform sam
 differs: it lets categories that a step did not draw decay towards 0, and here they stay, which is how the text reads
 (`sampler.decay=true` for the other); it averages after groups without a signal were removed where that is asked for,
 which biases the reward upwards (here always before); its reward holds 0.1 for well-formed answers, which makes wrong
-answers of different form look informative (here the world's verdict alone). The paper's α is 0.5 and τ is 1, 0.4 or
-0.2, by task.
+answers of different form look informative (here the world's verdict alone). Of its two other signals (`sampler.signal`)
+it works `unnormalised` out and does not hand it over, and `progress`, the change of a category's mean return, pays a
+category's whole mean in its first step (here nothing). The paper's α is 0.5 and τ is 1, 0.4 or 0.2, by task.
 """
 
 from __future__ import annotations

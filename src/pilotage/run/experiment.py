@@ -10,7 +10,7 @@ import dataclasses
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,8 @@ class Experiment:
     pairs: (candidate, baseline) labels that are compared. judge: the criterion as a function of runs and comparisons.
     others: runs that are not ours, given seeds and whether this is the quick version. start_per_seed: each seed has a
     start of its own, of that seed; else all share the start as it stands in the recipe. prepare: makes what the arms
-    need and is not there, such as data sets, before they are asked for, given whether this is the quick version.
+    need and is not there, such as data sets, before they are asked for, given whether this is the quick version. fewer:
+    arms that decide nothing may run on some of the seeds only, by label; pairs are of the seeds that both have.
     """
 
     name: str
@@ -67,13 +68,21 @@ class Experiment:
     others: Callable[[Sequence[int], bool], Runs] | None = None
     start_per_seed: bool = False
     prepare: Callable[[bool], None] | None = None
+    fewer: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
-def planned(arms: Mapping[str, Recipe], seeds: Sequence[int], start_per_seed: bool = False) -> list[runner.Job]:
+def planned(
+    arms: Mapping[str, Recipe],
+    seeds: Sequence[int],
+    start_per_seed: bool = False,
+    fewer: Mapping[str, Sequence[int]] | None = None,
+) -> list[runner.Job]:
     """The runs, seed by seed. A run's folder is named by its recipe, so that experiments share what is the same."""
     found = []
     for seed in seeds:
         for label, recipe in arms.items():
+            if seed not in (fewer or {}).get(label, seeds):
+                continue
             home = RUNS / f"{label}-{dataclasses.replace(recipe, seed=0).digest()[:8]}"
             made = dataclasses.replace(recipe, seed=seed, name=label)
             if start_per_seed and made.start is not None:
@@ -92,7 +101,7 @@ def run(
     if experiment.prepare is not None:
         experiment.prepare(quick)
     arms, seeds = experiment.arms(quick), experiment.quick_seeds if quick else experiment.seeds
-    plan = planned(arms, seeds, experiment.start_per_seed)
+    plan = planned(arms, seeds, experiment.start_per_seed, {} if quick else experiment.fewer)
     runner.make_starts(plan)
     failures = runner.run_all(plan, jobs)
     if failures:

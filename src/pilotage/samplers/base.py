@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from pilotage.data.batch import Batch
+import torch
+
+from pilotage.data.batch import Batch, Stop
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Task
 from pilotage.worlds.base import World
@@ -36,7 +38,7 @@ class Sampler:
         raise TypeError(f"{type(self).__name__} is no sampler: it has no next()")
 
     def observe(self, batch: Batch) -> None:
-        """Sees the finished groups of a step as they were played, before any credit or filter."""
+        """Sees a step's record as it was played, before any credit or filter; `ended` says what came of it."""
 
     def metrics(self) -> dict[str, float]:
         """What there is to say of the step that ends."""
@@ -48,3 +50,15 @@ class Sampler:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up what `state_dict` gave; the sampler is open by then."""
+
+
+def ended(batch: Batch) -> Batch:
+    """The episodes that ended in a step, each as one decision whose reward is the return of all of it; in their groups,
+    with all that is known per episode.
+
+    Those that go on in the next step (stop WINDOW) have no return yet, and are left out. A return is `episode_return`
+    where the record has that, which may hold no more than an episode's last piece, else the sum of its rewards.
+    """
+    returns = batch.episode.get("episode_return", batch.returns)
+    short = Batch(torch.arange(len(batch) + 1), {"reward": returns}, batch.episode, batch.notes)
+    return short.select(batch["stop"] != Stop.WINDOW) if "stop" in batch else short

@@ -18,7 +18,7 @@ from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError, nearest
 from pilotage.data.tasks import Task
 from pilotage.data.weighted import Weighted
-from pilotage.samplers.base import Play
+from pilotage.samplers.base import Play, ended
 from pilotage.samplers.diversity import MEASURES
 from pilotage.samplers.uniform import Round
 
@@ -110,7 +110,7 @@ class Promising(Round):
         self.chances = Weighted(weights if weights.any() else np.ones(self.pool))
 
     def observe(self, batch: Batch) -> None:
-        self.trained += len(batch)
+        self.trained += len(ended(batch))
 
     def metrics(self) -> dict[str, float]:
         counts = {"training": float(self.trained), "all": float(self.trained + self.scored)}

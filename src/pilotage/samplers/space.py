@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.tasks import Task
+from pilotage.samplers.base import ended
 from pilotage.samplers.uniform import Uniform
 from pilotage.worlds.text import again
 
@@ -120,6 +121,7 @@ class TaskSpace(Uniform):
     Jiang et al. 2025, arXiv 2509.04575, algorithm 1. It does not say which of a group's answers become starting points,
     nor κ; both are our choice. To restore a later turn the world is given the earlier answers again, which asks for a
     world whose replies are decided by task and answers (`pilotage.worlds.text.begin` raises UsageError elsewhere).
+    Raises UsageError where an episode goes on in the next step.
     """
 
     def __init__(
@@ -167,6 +169,8 @@ class TaskSpace(Uniform):
         return again(self.world, task, item.history, kind, f"{kind} {entry.worth!r}")
 
     def observe(self, batch: Batch) -> None:
+        if len(ended(batch)) < len(batch):
+            raise UsageError("a task space needs the whole of each group in one step: this rollout goes on in the next")
         quality = self.world.quality(batch.returns.double())
         scores = []
         for group, item in enumerate(self.handed):
