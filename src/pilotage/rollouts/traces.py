@@ -122,12 +122,12 @@ class Traces(Stops):
 
     def shorten(self, policy: SpeakingPolicy, world: World, thought: Thought, trail: Trail) -> bool:
         """Cuts a message where the chance is highest, and its trail with it; whether there was anything to cut."""
-        script, worth = thought.script, thought.script.reward[-1]
+        script, worth = thought.script, thought.script.spans[-1].reward
         known = [-1.0 if isnan(chance) else chance for chance in trail.chances[1:]]
         if script.reason or not worth > 0 or not known:
             return False
         at = known.index(max(known))
-        answers = [one for one in trail.stems[at].scripts if not one.reason and one.reward[-1] >= worth]
+        answers = [one for one in trail.stems[at].scripts if not one.reason and one.spans[-1].reward >= worth]
         if at == len(known) - 1 or not answers:
             return False
         end = thought.asked + trail.places[at]
@@ -136,7 +136,7 @@ class Traces(Stops):
         said = torch.cat([torch.tensor(closing, dtype=torch.int64), answer])
         script.keep(end)
         script.say(said, torch.zeros(len(said)), 0)
-        script.reward[-1], script.stop = answers[0].reward[-1], answers[0].stop
+        script.spans[-1].reward, script.stop = answers[0].spans[-1].reward, answers[0].stop
         script.answers = [policy.decode(script.context[thought.asked :])]
         trail.places, trail.stems = trail.places[: at + 1], trail.stems[: at + 1]
         trail.chances = trail.chances[: at + 2]
