@@ -504,7 +504,7 @@ class Fickle(Traces):
     def judge(self, policy, world, scripts, closed):
         super().judge(policy, world, scripts, closed)
         for script, asked in scripts:
-            script.reward[-1] = float(sha256(policy.decode(script.context[asked:]).encode()).digest()[0] % 2)
+            script.spans[-1].reward = float(sha256(policy.decode(script.context[asked:]).encode()).digest()[0] % 2)
 
 
 def test_messages_are_cut_where_the_chance_is_highest(started):
