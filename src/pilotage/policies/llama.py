@@ -204,31 +204,40 @@ def network(x: Tensor, layer: Layer, eps: float) -> Tensor:
     return layer.down(functional.silu(gate) * up, onto=x)
 
 
-def causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of each position to those up to it, [n, T, h · d]."""
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of queries [n, t, h, d] to keys [n, T, k, d] where a mask [n, 1, t, T] is 0, not -inf; without one, of
+    each position to those up to it. Returns [n, t, h · d]."""
     out = functional.scaled_dot_product_attention(
         query.transpose(1, 2),
         key.transpose(1, 2),
         value.transpose(1, 2),
-        is_causal=True,
+        mask,
+        is_causal=mask is None,
         enable_gqa=query.shape[2] != key.shape[2],
     )
     return out.transpose(1, 2).flatten(2)
 
 
-def attend(mixed: Tensor, rectangle: Rectangle, layer: Layer, weights: Weights) -> Tensor:
-    """What attention gives the tokens that a rectangle owns, from mixed [N, (h + 2k)d] of all tokens."""
-    turns = weights.turns[: rectangle.index.shape[1]].unsqueeze(-2)
-    out = causal(*rotated_heads(functional.embedding(rectangle.index, mixed), layer, weights, turns)).flatten(0, 1)
-    return out if rectangle.own is None else out.index_select(0, rectangle.own)
+def attend(query: Tensor, key: Tensor, value: Tensor, rectangle: Rectangle) -> Tensor:
+    """What attention gives the tokens that a rectangle owns, [·, h · d], from queries [N, h, d], keys and values
+    [N, k, d] of all tokens."""
+    index, own, mask = rectangle.index, rectangle.own, None
+    if rectangle.tails is not None:
+        own, mask = rectangle.tails.own, rectangle.tails.mask
+    asking = index if rectangle.tails is None else rectangle.tails.index
+    pairs = ((asking, query), (index, key), (index, value))
+    query, key, value = (functional.embedding(i, x.flatten(1)).view(*i.shape, *x.shape[1:]) for i, x in pairs)
+    out = attention(query, key, value, mask).flatten(0, 1)
+    return out if own is None else out.index_select(0, own)
 
 
 def hidden(weights: Weights, packing: Packing) -> Tensor:
     """Normed hidden states [S, H] of the tokens a packing keeps; the last layer computes no others."""
     x = functional.embedding(packing.tokens, weights.embedding)
+    turns = weights.turns[packing.columns].unsqueeze(-2)
     for layer in weights.layers:
-        mixed = layer.qkv(scaled(x, weights.eps))
-        attended = torch.cat([attend(mixed, rectangle, layer, weights) for rectangle in packing.rectangles])
+        three = rotated_heads(layer.qkv(scaled(x, weights.eps)), layer, weights, turns)
+        attended = torch.cat([attend(*three, rectangle) for rectangle in packing.rectangles])
         if layer is weights.layers[-1]:
             attended, x = attended.index_select(0, packing.keep), x.index_select(0, packing.keep)
         x = network(layer.output(attended, onto=x), layer, weights.eps)

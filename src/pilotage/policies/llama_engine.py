@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pilotage.policies.llama import causal, fused, network, rotated_heads, scaled
+from pilotage.policies.llama import attention, fused, network, rotated_heads, scaled
 from pilotage.policies.packing import buckets, shared
 
 # Costs, in numbers of keys that a row attends to alone (one head's key of 16 is 16): 0.3 ns each on one thread, product
@@ -140,7 +140,7 @@ class LlamaEngine:
             query, key, value = rotated_heads(mixed, layer, weights, turns)
             keys[start : start + count, ..., :width] = key.permute(0, 2, 3, 1)
             values[start : start + count, :, :width] = value.transpose(1, 2)
-            attended = causal(query, key, value).flatten(0, 1)
+            attended = attention(query, key, value).flatten(0, 1)
             if alike is not None:
                 attended = attended.index_select(0, alike[1])
             x = network(layer.output(attended, onto=x), layer, weights.eps)

@@ -14,16 +14,37 @@ from pilotage.data.batch import Batch
 
 SHORTEST = 0.75  # of a rectangle's longest row: shorter ones go to the next
 
+# Episodes that share much of what they read are worked out beyond it alone; below these, the operations that it takes
+# cost more than it spares.
+TAIL_FROM = 0.5  # of an episode's tokens are another's too
+TAILS_FROM = 20_000  # places that queries are spared, over all of a packing
+TAILS_SHORTEST = 0.5  # as `SHORTEST`, where there are but few queries a row
+
+
+@dataclass(frozen=True)
+class Tails:
+    """The ends of a rectangle's rows, where what comes before them is worked out in rows elsewhere.
+
+    index: [n, t] packed token at each place. own: flat places that are not padding; None if all. mask: [n, 1, t, T], 0
+    up to the token in its row, -inf beyond.
+    """
+
+    index: Tensor
+    own: Tensor | None
+    mask: Tensor
+
 
 @dataclass(frozen=True)
 class Rectangle:
     """Rows of one bucket, padded on the right (so causality alone keeps padding out).
 
     index: [n, T] packed token at each place. own: flat places, in order, whose tokens appear here first; None if all.
+    tails: the part that needs to be worked out, if not all.
     """
 
     index: Tensor
     own: Tensor | None
+    tails: Tails | None = None
 
 
 @dataclass(frozen=True)
@@ -31,10 +52,11 @@ class Packing:
     """N distinct tokens (a beginning that several episodes share, such as their prompt, counts once), numbered through
     the rectangles in order.
 
-    tokens: [N] ids. keep: [S] packed tokens whose states are wanted.
+    tokens: [N] ids. columns: [N] how many tokens come before each. keep: [S] packed tokens whose states are wanted.
     """
 
     tokens: Tensor
+    columns: Tensor
     rectangles: list[Rectangle]
     keep: Tensor
 
@@ -45,40 +67,59 @@ class Packing:
 
 
 def pack(batch: Batch, wanted: Tensor) -> Packing:
-    """The packing of a batch for the states at decisions `wanted` [S]; what an episode has beyond them is left out."""
+    """The packing of a batch for the states at decisions `wanted` [S]; what an episode has beyond them is left out, and
+    episodes that others begin with."""
     offsets, owner = batch.offsets, batch.owner
     column = torch.arange(batch.decisions) - offsets[owner]
     length = torch.zeros(len(batch), dtype=torch.long)
     length.scatter_reduce_(0, owner[wanted], column[wanted] + 1, "amax")
-    source = first_of_equal_starts(batch, column, length)
+    source = first_of_equal_starts(batch, length)
+    past = batch.total((source != torch.arange(batch.decisions)).long())
+    tail = with_tails(length, past)
     rank = torch.zeros(batch.decisions, dtype=torch.long)
-    count, places = 0, []
-    for rows in buckets(length):
-        width = int(length[rows[0]])
-        across = torch.arange(width)
+    count, found = 0, []
+    in_rows, in_tails = length.where(~tail & (past < length), 0), length.where(tail, 0)
+    for rows in [*buckets(in_rows), *buckets(in_tails, TAILS_SHORTEST)]:
+        across = torch.arange(int(length[rows[0]]))
         place = offsets[rows].unsqueeze(-1) + torch.minimum(across, length[rows].unsqueeze(-1) - 1)
-        first = (source[place] == place) & (across < length[rows].unsqueeze(-1))
+        first = (across >= past[rows].unsqueeze(-1)) & (across < length[rows].unsqueeze(-1))
         own = first.flatten().nonzero().squeeze(-1)
-        rank[place.flatten()[own]] = torch.arange(count, count + len(own))
-        count += len(own)
-        places.append((place, own))
-    tokens = torch.zeros(count, dtype=torch.long)
-    rectangles = []
-    for place, own in places:
-        index = rank[source[place]]
         taken = place.flatten()[own]
-        tokens[rank[taken]] = batch["action"][taken].long()
-        rectangles.append(Rectangle(index, None if len(own) == index.numel() else own))
-    return Packing(tokens, rectangles, rank[source[wanted]])
+        rank[taken] = torch.arange(count, count + len(own))
+        count += len(own)
+        found.append((rows, place, own, taken))
+    rectangles = []
+    for rows, place, own, _ in found:
+        index = rank[source[place]]
+        tails = tails_of(index, length[rows], past[rows]) if bool(tail[rows[0]]) else None
+        rectangles.append(Rectangle(index, None if len(own) == index.numel() else own, tails))
+    every = torch.cat([offsets[:0], *(taken for *_, taken in found)])
+    return Packing(batch["action"][every].long(), column[every], rectangles, rank[source[wanted]])
 
 
-def buckets(length: Tensor) -> Iterator[Tensor]:
+def with_tails(length: Tensor, past: Tensor) -> Tensor:
+    """[E] which episodes are worked out only beyond their `past`, the tokens at their beginning that another has."""
+    tail = (past < length) & (past >= TAIL_FROM * length)
+    return tail & bool((length * past)[tail].sum() >= TAILS_FROM)
+
+
+def tails_of(index: Tensor, length: Tensor, past: Tensor) -> Tails:
+    """The tails of rows [n, T] of these lengths [n], beyond their pasts [n]."""
+    column = past.unsqueeze(-1) + torch.arange(int((length - past).max()))
+    own = (column < length.unsqueeze(-1)).flatten().nonzero().squeeze(-1)
+    column = torch.minimum(column, length.unsqueeze(-1) - 1)
+    beyond = torch.arange(index.shape[1]) > column.unsqueeze(-1)
+    mask = torch.zeros(beyond.shape).masked_fill_(beyond, -torch.inf).unsqueeze(1)
+    return Tails(index.gather(1, column), None if len(own) == column.numel() else own, mask)
+
+
+def buckets(length: Tensor, shortest: float = SHORTEST) -> Iterator[Tensor]:
     """Episodes with anything to read, longest first, in runs of like length."""
     order = length.argsort(descending=True, stable=True)
     sizes = length[order].tolist()
     start = 0
     for i in range(len(sizes) + 1):
-        if i == len(sizes) or sizes[i] < SHORTEST * sizes[start] or sizes[i] == 0:
+        if i == len(sizes) or sizes[i] < shortest * sizes[start] or sizes[i] == 0:
             if i > start:
                 yield order[start:i]
             start = i
@@ -86,13 +127,17 @@ def buckets(length: Tensor) -> Iterator[Tensor]:
                 return
 
 
-def first_of_equal_starts(batch: Batch, column: Tensor, length: Tensor) -> Tensor:
-    """[D] the decision that stands for each: the same place in the first episode that begins with the same tokens up
-    to there. To a causal model the two are one. Decisions at or beyond their episode's `length` stand for themselves.
+def first_of_equal_starts(batch: Batch, length: Tensor) -> Tensor:
+    """[D] the decision that stands for each: the same place in the longest episode (the first of those) that begins
+    with the same tokens up to there. To a causal model the two are one. Decisions at or beyond their episode's `length`
+    stand for themselves.
     """
+    order = length.argsort(descending=True, stable=True)
+    ordered = length[order]
+    column = torch.arange(int(ordered.sum())) - (ordered.cumsum(0) - ordered).repeat_interleave(ordered)
+    read = batch.offsets[order].repeat_interleave(ordered) + column
     source = torch.arange(batch.decisions)
-    read = (column < length[batch.owner]).nonzero().squeeze(-1)
-    source[read] = read[equal_starts(batch["action"][read].long(), column[read])]
+    source[read] = read[equal_starts(batch["action"][read].long(), column)]
     return source
 
 
@@ -134,7 +179,7 @@ def shared(prompts: Tensor, lengths: Tensor) -> tuple[Packing, Tensor] | None:
     index[read] = rank[stand]
     last = index[torch.arange(len(prompts)), lengths - 1]
     flat = rows[own] * prompts.shape[1] + places[own]
-    return Packing(tokens[own], [Rectangle(index, flat)], last), flat
+    return Packing(tokens[own], places[own], [Rectangle(index, flat)], last), flat
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
