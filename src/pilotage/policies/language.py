@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -226,12 +227,12 @@ class LanguageModel(SpeakingPolicy):
         for chosen in runs(batch.lengths, heard, self.tokens_per_microbatch, together):
             # episodes left out have no rows, so the rows of a run are a run too
             rows = slice(int(ends[chosen[0]] - rows_of[chosen[0]]), int(ends[chosen[-1]]))
-            yield Minibatch(
-                {name: column[rows] for name, column in minibatch.columns.items()},
-                minibatch.owner[rows],
-                minibatch.index[rows],
-                batch.select(chosen),
-                minibatch.whole_groups,
+            yield replace(
+                minibatch,
+                columns={name: column[rows] for name, column in minibatch.columns.items()},
+                owner=minibatch.owner[rows],
+                index=minibatch.index[rows],
+                episodes=batch.select(chosen),
             )
 
     @torch.no_grad()
