@@ -37,13 +37,14 @@ class Values:
         self.kept: dict[int, Tensor] = {}  # of unfinished responses, by their number
 
     def __call__(self, batch: Batch, policy: Policy) -> Batch:
-        value = score(batch, policy, "value")
+        goes_on = "response" in batch  # from step to step: what came before has its values already
+        value = score(batch, policy, "value", among=batch.fresh if goes_on else None)
         cut = ~batch["terminated"]
         final = torch.zeros(len(batch))
         if bool(cut.any()):
             last = value[(batch.offsets[1:] - 1).clamp(min=0)]
             final[cut] = last[cut] if self.bootstrap == "last" else policy.final_values(batch.select(cut))
-        if "response" in batch:
+        if goes_on:
             self._remember(batch, value, cut)
         return batch.with_columns(value=value).with_episode(final_value=final)
 

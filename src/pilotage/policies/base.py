@@ -262,16 +262,19 @@ def count_nonfinite(tensors: Sequence[Tensor]) -> int:
     return int(sum((~torch.isfinite(t)).sum() for t in tensors))
 
 
-def score(batch: Batch, policy: Policy, name: str) -> Tensor:
-    """[D, …] one quantity of the policy at every decision (0 where the policy made none), without gradient."""
+def score(batch: Batch, policy: Policy, name: str, among: Tensor | None = None) -> Tensor:
+    """[D, …] one quantity of the policy at every decision that it made, or at those of them named by `among` [D] bool
+    (0 at others), without gradient."""
     everything = rows_of(batch, policy.needs_past)
+    if among is not None and not bool((chosen := among[batch.sampled]).all()):
+        everything = everything.only(chosen)
     found: Tensor | None = None
     with torch.no_grad():
         for part in policy.split(everything):
             given = policy.quantities(part, frozenset([name]))[name]
             given = given if isinstance(given, Tensor) else given.parameters
             if found is None:
-                found = given.new_zeros((len(everything), *given.shape[1:]))
+                found = given.new_zeros((int(batch.sampled.sum()), *given.shape[1:]))
             found[part.index] = given
     if found is None:
         return torch.zeros(batch.decisions)
