@@ -14,6 +14,7 @@ from torch import Tensor
 from pilotage.data.batch import Batch
 from pilotage.data.piece import Bound, UsageError
 from pilotage.data.rng import Streams
+from pilotage.learn.diagnostics import explained_variance
 from pilotage.learn.targets import Follower
 from pilotage.learn.terms import Objective, Target, Term
 from pilotage.losses.reduce import alone, decision_weights
@@ -84,6 +85,8 @@ class ActiveTerm:
         for key, objective, loss in self.losses:
             loss.check(f"{name}.{key}: {objective.loss.use!r}", 0, (*policy.gives, *GIVEN))
         self.asks = frozenset(name for _, _, loss in self.losses for name in loss.names if name in policy.gives)
+        # where critics of states learn, for each objective that does
+        self.valued = [one.where for _, one, loss in self.losses if "value" in loss.names]
         # for each objective, columns without any of which it has no gradient at a decision
         silent = [(getattr(loss.function, "silent_where_zero", ""), one.where) for _, one, loss in self.losses]
         self.heard = frozenset(tuple(filter(None, columns)) for columns in silent)
@@ -134,7 +137,9 @@ class Learner:
         denominator. Reports, besides the losses' diagnostics (of a step's first batch and every eighth after it, on the
         last pass), the divergence of the sampler's log-probs from this policy's, measured before the first optimiser
         step (`mismatch/kl`, `mismatch/max`). Diagnostics are means over decisions that were scored and are in their
-        objective's `where`; the divergence is over those that were scored and sampled in this step.
+        objective's `where`; the divergence is over those that were scored and sampled in this step. Where a term's loss
+        asks for `value`, and the batch says what it was (`value`) and should be (`return`), what was known before the
+        update is `value/explained_variance`, over all decisions in that objective's `where`.
         """
         tally = Tally()
         usable = batch.select(batch.valid) if "valid" in batch and not bool(batch.valid.all()) else batch
@@ -145,10 +150,21 @@ class Learner:
             if self.batches % active.term.every == 0 and self.batches > active.term.after
         ]
         rows = {unit: self._rows(usable, unit) for unit in {active.term.unit for active in due}}
+        for active in due:
+            self._explained(active, rows[active.term.unit], tally)
         steps = sum(self._run(active, rows[active.term.unit], step, progress, tally) for active in due)
         for follower in self.followers.values():
             follower.follow(self.batches)
         return {**tally.means(), "optimiser_steps": float(steps)}
+
+    def _explained(self, active: ActiveTerm, rows: Minibatch, tally: Tally) -> None:
+        """Adds how much of its targets' variance a critic knew that has said its values before this update."""
+        for where in active.valued if "value" in rows and "return" in rows else ():
+            value, target = rows["value"], rows["return"]
+            chosen = rows[where].bool() if where else slice(None)
+            found = explained_variance(value[chosen], target[chosen], self.sum)
+            if found is not None:
+                tally.add("value/explained_variance", found)
 
     def _rows(self, batch: Batch, unit: str) -> Minibatch:
         return rows_of(batch, self.policy.needs_past, whole_groups=unit == "group")
