@@ -219,8 +219,13 @@ def test_an_interrupted_batch_leaves_no_verdicts_behind(world: Any, monkeypatch:
     assert world.judge([(task, task.answer) for task in tasks]) == [Verdict(1.0)] * 4
 
 
+def own_children() -> set[str]:
+    """Processes that this one started and has not waited for."""
+    return {child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()}
+
+
 def test_no_zombies_and_no_open_pipes(worlds: ModuleType) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before, children = set(os.listdir("/proc/self/fd")), own_children()
     world = worlds.Obedient(time_limit=0.3)
     judge(world, "hang", "die", "x", "hang")
     world.close()
@@ -230,8 +235,7 @@ def test_no_zombies_and_no_open_pipes(worlds: ModuleType) -> None:
     gc.collect()
     assert child.returncode is not None  # waited for when the world went
     assert set(os.listdir("/proc/self/fd")) <= before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert own_children() <= children  # zombies are children too; a helper of multiprocessing may have been there
 
 
 def test_start_up_failures_say_what_went_wrong(worlds: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
