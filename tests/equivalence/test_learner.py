@@ -12,12 +12,14 @@ from pilotage.data.piece import Piece, UsageError, piece
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Text
 from pilotage.learn import optimisers, schedules
-from pilotage.learn.learner import Learner
+from pilotage.learn.learner import Learner, Tally
 from pilotage.learn.terms import Objective, Term
 from pilotage.losses.imitation import likelihood
 from pilotage.losses.policy import clipped_ratio, policy_gradient
-from pilotage.losses.regularise import negative_entropy
+from pilotage.losses.regularise import negative_entropy, reference_divergence
+from pilotage.losses.terms import Terms, over_episodes
 from pilotage.losses.value import squared_error
+from pilotage.policies import language as llm
 from pilotage.policies.base import Policy, rows_of
 from pilotage.policies.language import TinyLanguageModel
 from pilotage.policies.mlp import ActorCritic
@@ -172,6 +174,111 @@ def test_silent_episodes_are_left_out_of_the_forward_pass():
     seen.clear()
     learner(policy, term()).update(batch, 0, 0.0)  # value and entropy learn from all
     assert seen == [6]
+
+
+def scattered() -> Batch:
+    """Texts in which single decisions have an advantage, and others are named by the column `chosen`."""
+    batch = texts()
+    generator = torch.Generator().manual_seed(4)
+    advantage = torch.randn(batch.decisions, generator=generator) * (torch.arange(batch.decisions) % 3 == 0)
+    named = torch.rand(batch.decisions, generator=generator) < 0.5
+    last = batch.offsets[1:] - 1
+    named[last] = advantage[last] = 0  # nothing is to be read at the ends
+    return batch.with_columns(advantage=advantage, chosen=named)
+
+
+def spied(policy: TinyLanguageModel, batch: Batch, of: Term, monkeypatch) -> tuple[list[int], list[int], Tensor]:
+    """Rows that one update scores and tokens that its model reads, for each micro-batch, and the gradient."""
+    scored, read = [], []
+    quantities, states = policy.quantities, llm.hidden_states
+    policy.quantities = lambda part, names: (scored.append(len(part)), quantities(part, names))[1]
+    with monkeypatch.context() as patched:
+        patched.setattr(llm, "hidden_states", lambda m, p: (read.append(len(p.tokens)), states(m, p))[1])
+        return scored, read, gradient(policy, batch, of)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("where", ["", "chosen"])
+def test_decisions_that_no_objective_hears_are_not_scored(reduction, where, monkeypatch):
+    batch = scattered()
+    found = []
+    for loss in (Piece(f"{__name__}:loud"), piece(clipped_ratio)):
+        of = term(reduction, objectives={"policy": Objective(loss, reduction, where=where)})
+        found.append(spied(language(), batch, of, monkeypatch))
+    heard = batch.sampled & (batch["advantage"] != 0) & (batch["chosen"] | (not where))
+    every = batch.sampled & (batch["chosen"] | (not where))
+    assert [rows for rows, _, _ in found] == [[int(every.sum())], [int(heard.sum())]]
+    # what comes before the last decision that is heard is read, and nothing after it
+    read = set()
+    for last in heard.nonzero().flatten().tolist():
+        start = int(batch.offsets[batch.owner[last]])
+        read |= {tuple(batch["action"][start:end].tolist()) for end in range(start + 1, last + 1)}
+    assert found[1][1] == [len(read)]  # a beginning that two share is read once
+    close(found[0][2], found[1][2])
+
+
+@pytest.mark.parametrize("where", ["", "chosen"])
+@pytest.mark.parametrize(("make", "part"), [(language, "entropy"), (control, "entropy"), (language, "kl")])
+def test_what_one_objective_is_silent_at_another_hears(make, part, where):
+    batch = scattered() if make is language else walks()
+    batch = batch.with_columns(
+        advantage=torch.zeros(batch.decisions),
+        chosen=torch.arange(batch.decisions) % 2 == 0,
+        reference_logp=batch["behaviour_logp"] + 0.1,
+    )
+    other = piece(negative_entropy if part == "entropy" else reference_divergence)
+    both = {"policy": Objective(piece(clipped_ratio)), part: Objective(other, where=where)}
+    one = term(objectives={part: both[part]})
+    together = term(objectives=both)
+    close(gradient(make(), batch, one), gradient(make(), batch, together))
+    found = learner(make(), together).update(batch, 0, 0.0)
+    name = "entropy" if part == "entropy" else "kl_reference"
+    policy = make()
+    rows = rows_of(batch, policy.needs_past)
+    with torch.no_grad():
+        given = policy.quantities(rows, frozenset({"logp", "entropy"}))
+    values = given["entropy"] if part == "entropy" else reference_divergence(given["logp"], rows).loss
+    expected = values[rows["chosen"]] if where else values
+    assert found[f"policy/{name}"] == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
+@over_episodes
+def summed(logp: Tensor, rows) -> Terms:
+    """The likelihood of whole episodes, which every decision of one stands for."""
+    return Terms(-rows.per_episode(logp))
+
+
+def undeclared(logp: Tensor, rows) -> Terms:
+    """The same, of which nobody is told."""
+    return summed(logp, rows)
+
+
+def test_an_episode_is_scored_whole_for_a_loss_that_reads_all_of_it(monkeypatch):
+    batch = scattered()
+    batch = batch.with_columns(chosen=batch["chosen"] & (batch.owner < 4) & batch.sampled)
+    of = term(objectives={"policy": Objective(Piece(f"{__name__}:summed"), where="chosen")})
+    scored, _, found = spied(language(), batch, of, monkeypatch)
+    speaks = batch.total(batch["chosen"].long()) > 0
+    assert 0 < int(speaks.sum()) < len(batch)
+    assert scored == [int((batch.sampled & batch.spread(speaks)).sum())]
+    policy = language()
+    rows = rows_of(batch, True)
+    (-rows.per_episode(policy.quantities(rows, frozenset({"logp"}))["logp"])[rows["chosen"]].mean()).backward()
+    close(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]), found)
+    of = term(objectives={"policy": Objective(Piece(f"{__name__}:undeclared"), where="chosen")})
+    with pytest.raises(UsageError, match="over_episodes"):
+        gradient(language(), batch, of)
+
+
+def test_where_all_is_heard_nothing_is_copied():
+    batch = scattered().with_columns(advantage=torch.ones(texts().decisions))
+    everything = rows_of(batch, True)
+    held = learner(language(), term(objectives={"policy": Objective(piece(clipped_ratio))}))
+    parts = []
+    held.policy.split = lambda minibatch: parts.append(minibatch) or iter(())
+    held.ranks.sum_gradients = lambda parameters: [setattr(p, "grad", torch.zeros_like(p)) for p in parameters]
+    held._step(held.terms[0], everything, 0, 0.0, Tally(), first=False, report=False)
+    assert parts[0] is everything
 
 
 @pytest.mark.parametrize(("make", "batch"), [(language, texts()), (control, walks())], ids=["language", "control"])

@@ -46,10 +46,11 @@ def stopped(tmp_path_factory):
     """`stopped(kind, moment, count)`: folder, exit code and words of a process that got its signal."""
     home = tmp_path_factory.mktemp("stopped")
     program = Path(resumable.__file__)
-    jobs = [":".join(map(str, job)) for job in (*KILLS, ASKED)]
+    jobs, here = [":".join(map(str, job)) for job in (*KILLS, ASKED)], os.environ.get("PYTHONPATH")
     done = subprocess.run(
         [sys.executable, str(program), str(home), *jobs],
-        env={**os.environ, "PYTHONPATH": str(program.parent)},
+        # the code that this process runs, though another version be installed
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(program.parent), here]))},
         capture_output=True,
         text=True,
         timeout=250,

@@ -13,12 +13,12 @@ from pilotage.credit.groups import (
     labels,
     leave_one_out,
     merged,
-    moments,
     without_signal,
 )
 from pilotage.credit.returns import discounted, gae, old_distribution, reward_to_go, standardise, values
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
+from pilotage.losses.reduce import moments
 from pilotage.policies.base import Policy
 from pilotage.policies.distributions import Categorical
 

@@ -11,11 +11,13 @@ from pilotage.credit.returns import gae
 from pilotage.credit.windows import Values, adaptive_trace, extended_gae, monte_carlo, whiten
 from pilotage.data.batch import Stop
 from pilotage.data.piece import UsageError
+from pilotage.data.tasks import Task
 from pilotage.learn.terms import Objective, Term
 from pilotage.losses.policy import clipped_ratio, dual_clipped_ratio
 from pilotage.losses.value import bounded_error, squared_error
 from pilotage.policies.base import rows_of, score
-from pilotage.rollouts.pool import Pool
+from pilotage.rollouts.messages import Transcript
+from pilotage.rollouts.pool import Pool, Response
 from pilotage.run.assemble import assemble
 from toy_worlds import Echo
 
@@ -320,6 +322,92 @@ class TestPool:
             assert differing(a.tree(), b.tree()) == []
         one.world.close()
         other.world.close()
+
+
+def choice(pool, rows):
+    """What a pool chooses of rows (prompt, "cut" or the return of a response that ended, or None: invalid), by row."""
+    cut = [found == "cut" for _, found in rows]
+    batch = episodes(
+        [0.0 if found in ("cut", None) else found for _, found in rows], valid=[found is not None for _, found in rows]
+    ).with_columns(current=torch.ones(len(rows), dtype=torch.bool))
+    line = [Response(Transcript(Task(prompt="1"), [5, 6]), 0, group, 1) for group, _ in rows]
+    pool.line = [response for response, goes_on in zip(line, cut, strict=True) if goes_on]
+    found = pool._choose(batch, line, [not goes_on for goes_on in cut], pool.trained)
+    return found["trained"].nonzero().flatten().tolist()
+
+
+class TestChoice:
+    # prompt 0 has right and wrong answers, 3 two unfinished ones, 2 one, 1 only wrong ones; 4 could not be judged
+    ROWS = ((1, 0.0), (2, "cut"), (0, 1.0), (3, "cut"), (1, 0.0), (2, 1.0), (0, 0.0), (3, "cut"), (4, None))
+    ORDER = (2, 6, 3, 7, 1, 5, 0, 4, 8)
+
+    @pytest.mark.parametrize("count", range(1, 11))
+    def test_prompts_that_tell_something_come_first_then_unfinished_ones_then_the_rest(self, count):
+        pool = Pool(trained=count)
+        assert choice(pool, self.ROWS) == sorted(self.ORDER[:count])
+        assert pool.told["pool/left_out"] == pool.told["pool/left_out_tokens"] == max(0, 9 - count)
+
+    def test_answers_of_earlier_steps_count_while_their_prompt_goes_on(self):
+        pool = Pool(trained=1)
+        assert choice(pool, [(0, 1.0), (0, "cut"), (1, "cut"), (1, "cut")]) == [2]
+        assert pool.outcomes == {0: (1.0, 1.0)}
+        resumed = Pool(trained=1)
+        resumed.load_state_dict(pool.state_dict(), Echo())
+        for one in (pool, resumed):
+            assert choice(one, [(1, "cut"), (0, 0.0), (2, 1.0)]) == [1]
+            assert one.outcomes == {}  # the prompt has ended
+
+    def test_at_most_one_update_of_the_actor_and_those_left_out_go_on(self):
+        parts = made(**{"rollout.trained": 5, "credit.gae.ignore": 0})
+        for_actor, left_out, went_on = [], 0, 0
+        for number in range(6):
+            batch = step(parts, number)
+            chosen = batch["trained"]
+            assert int(chosen.sum()) == 5
+            assert torch.equal(batch["for_actor"], batch.fresh & batch.spread(chosen))
+            assert torch.equal(batch["for_critic"], batch.sampled & batch.spread(chosen & batch["terminated"]))
+            assert not bool(batch["advantage"][~batch["for_actor"]].any())
+            told = parts.rollout.metrics()
+            assert told["pool/left_out"] == 7
+            assert told["pool/left_out_tokens"] == int((batch.fresh & ~batch["for_actor"]).sum())
+            left_out += int(told["pool/left_out_tokens"])
+            place = torch.arange(batch.decisions) - batch.spread(batch.offsets[1:] - batch["so_far"])
+            rows = batch["for_actor"].nonzero().flatten()
+            for_actor += list(zip(batch.spread(batch["response"])[rows].tolist(), place[rows].tolist(), strict=True))
+            waiting = {response.number for response in parts.rollout.line}
+            cut = batch["response"][~chosen & ~batch["terminated"]].tolist()
+            went_on += len(cut)
+            assert set(cut) <= waiting
+        parts.world.close()
+        assert went_on > 0
+        assert len(set(for_actor)) == len(for_actor)
+        assert len(for_actor) + left_out == parts.policy.generated.tokens
+
+    def test_its_state_is_all_there_is_to_it(self):
+        one, other = (made(**{"rollout.trained": 5}) for _ in range(2))
+        for number in range(3):
+            step(one, number)
+        assert one.rollout.outcomes
+        other.load_state_dict(one.state_dict())
+        for number in (3, 4):
+            a, b = step(one, number), step(other, number)
+            assert differing(a.tree(), b.tree()) == []
+        one.world.close()
+        other.world.close()
+
+    def test_off_or_as_large_as_the_pool_it_changes_nothing(self, tmp_path):
+        ends = []
+        for i, settings in enumerate(({}, {"rollout.trained": 12}, {"rollout.trained": 6})):
+            run = api.train(text_recipe("t-ppo", settings={"steps": 4, **settings}), out=tmp_path / str(i))
+            ends.append(final_state(run.folder)["parts"]["policy"])
+            records = [record for record in metrics(run.folder) if record["kind"] == "train"]
+            assert all(("pool/left_out" in record) == bool(settings) for record in records)
+        assert differing(*ends[:2]) == []
+        assert differing(ends[0], ends[2]) != []
+
+    def test_nothing_to_train_on_is_refused(self):
+        with pytest.raises(UsageError, match="at least one response"):
+            Pool(trained=0)
 
 
 def updated(parts, batch, *, keep):

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotage.credit.groups import moments
 from pilotage.credit.novelty import POOLINGS, embeddings, leverages, sparse_projection
 from pilotage.credit.reference import Frozen
 from pilotage.credit.shaping import shaping, with_returns
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
 from pilotage.data.rng import Streams
+from pilotage.losses.reduce import moments
 from pilotage.policies.base import Policy
 
 FORMS = ("leverage", "leave-one-out")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
-from pilotage.losses.reduce import Sum, alone
+from pilotage.losses.reduce import Sum, alone, moments
 
 SCOPES = ("none", "group", "batch", "running")
 
@@ -24,13 +24,6 @@ def group_sums(batch: Batch, values: Tensor) -> tuple[Tensor, Tensor]:
     totals.index_add_(0, group, counted)
     counts.index_add_(0, group, batch.valid.double())
     return totals[group], counts[group]
-
-
-def moments(values: Tensor, over_ranks: Sum = alone) -> Tensor:
-    """[3] count, mean and summed squares about the mean, over all processes; squares of equal values are exactly 0."""
-    count, total = over_ranks(torch.stack([values.new_tensor(float(len(values))), values.sum()]))
-    mean = total / count.clamp(min=1)
-    return torch.stack([count, mean, over_ranks((values - mean).square().sum())])
 
 
 def merged(one: Tensor, other: Tensor) -> Tensor:

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pilotage.credit.groups import moments
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
-from pilotage.losses.reduce import Sum, alone
+from pilotage.losses.reduce import Sum, alone, moments
 from pilotage.policies.base import Policy, score
 
 

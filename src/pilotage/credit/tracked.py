@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotage.credit.groups import moments
 from pilotage.data.batch import Batch
 from pilotage.data.piece import UsageError
-from pilotage.losses.reduce import Sum, alone
+from pilotage.losses.reduce import Sum, alone, moments
 
 
 class PerPrompt:

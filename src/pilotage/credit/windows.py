@@ -37,13 +37,14 @@ class Values:
         self.kept: dict[int, Tensor] = {}  # of unfinished responses, by their number
 
     def __call__(self, batch: Batch, policy: Policy) -> Batch:
-        value = score(batch, policy, "value")
+        goes_on = "response" in batch  # from step to step: what came before has its values already
+        value = score(batch, policy, "value", among=batch.fresh if goes_on else None)
         cut = ~batch["terminated"]
         final = torch.zeros(len(batch))
         if bool(cut.any()):
             last = value[(batch.offsets[1:] - 1).clamp(min=0)]
             final[cut] = last[cut] if self.bootstrap == "last" else policy.final_values(batch.select(cut))
-        if "response" in batch:
+        if goes_on:
             self._remember(batch, value, cut)
         return batch.with_columns(value=value).with_episode(final_value=final)
 
@@ -74,7 +75,8 @@ def extended_gae(
 
     A_t = δ_t + γλ A_{t+1} over the window's decisions, 0 after them; of the last, δ = r - V where the response ended
     and (γ - 1) V where it goes on (bootstrap "last"). The last `ignore` decisions of a window that was cut are left out
-    of `for_actor`: too few rewards or values after them are known. alpha: λ_i = max(1 - 1 / (α L_i), λ), L_i the
+    of `for_actor`: too few rewards or values after them are known; so are responses that the roll-out did not choose to
+    train on (`trained` [E], where it is there). alpha: λ_i = max(1 - 1 / (α L_i), λ), L_i the
     response's decisions so far and half the window where it goes on (VAPO, arXiv 2504.05118). T-PPO, arXiv 2506.15050.
     """
     if ignore < 0:
@@ -88,8 +90,13 @@ def extended_gae(
     from_end = batch.spread(batch.offsets[1:]) - torch.arange(batch.decisions)  # the last is 1
     return batch.with_columns(
         advantage=traced(batch, made, discount, traces).float(),
-        for_actor=made & ~(batch.spread(cut) & (from_end <= ignore)),
+        for_actor=made & batch.spread(trained(batch)) & ~(batch.spread(cut) & (from_end <= ignore)),
     )
+
+
+def trained(batch: Batch) -> Tensor:
+    """[E] bool: responses that this step trains on: all, or those that the roll-out chose."""
+    return batch["trained"] if "trained" in batch else torch.ones(len(batch), dtype=torch.bool)
 
 
 def adaptive_trace(lengths: Tensor, trace: float, alpha: float) -> Tensor:
@@ -104,15 +111,15 @@ def whiten(batch: Batch, over_ranks: Sum = alone, *, eps: float = 1e-8, limit: f
 
 def monte_carlo(batch: Batch, *, discount: float = 1.0, critic: str = "finished") -> Batch:
     """The critic's targets `return` [D], discounted rewards to the response's end over all its windows, and
-    `for_critic` [D], where it learns: responses that ended.
+    `for_critic` [D], where it learns: responses that ended and are trained on.
 
     critic "all": also windows that were cut, whose targets end in `final_value`. `praised` [D]: decisions of responses
     that ended with a return above 0.
     """
     if critic not in LEARNERS:
         raise UsageError(f"critic is finished or all, not {critic!r}")
-    ended = batch["terminated"]
-    learns = ended if critic == "finished" else torch.ones_like(ended)
+    ended = batch["terminated"] & trained(batch)
+    learns = ended if critic == "finished" else trained(batch)
     return batch.with_columns(
         **{"return": to_go(batch, batch.sampled, discount).float()},
         for_critic=batch.sampled & batch.spread(learns),

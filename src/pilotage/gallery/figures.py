@@ -33,6 +33,7 @@ PANELS = (
     ("Share cut by the length limit", ("train/cut",)),
     ("Mismatch of sampler and trainer (KL)", ("mismatch/kl", "mismatch")),
     ("KL to the reference", ("kl_reference",)),
+    ("Variance of returns that the critic explains", ("value/explained_variance",)),
     ("Gradient norm", ("gradient_norm",)),
     ("Groups without a signal", ("train/no_signal",)),
 )

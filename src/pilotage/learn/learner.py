@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from pilotage.data.batch import Batch
 from pilotage.data.piece import Bound, UsageError
 from pilotage.data.rng import Streams
+from pilotage.learn.diagnostics import explained_variance
 from pilotage.learn.targets import Follower
 from pilotage.learn.terms import Objective, Target, Term
 from pilotage.losses.reduce import alone, decision_weights
@@ -84,9 +85,12 @@ class ActiveTerm:
         for key, objective, loss in self.losses:
             loss.check(f"{name}.{key}: {objective.loss.use!r}", 0, (*policy.gives, *GIVEN))
         self.asks = frozenset(name for _, _, loss in self.losses for name in loss.names if name in policy.gives)
+        # where critics of states learn, for each objective that does
+        self.valued = [one.where for _, one, loss in self.losses if "value" in loss.names]
         # for each objective, columns without any of which it has no gradient at a decision
         silent = [(getattr(loss.function, "silent_where_zero", ""), one.where) for _, one, loss in self.losses]
         self.heard = frozenset(tuple(filter(None, columns)) for columns in silent)
+        self.whole = term.unit == "group" or any(hasattr(loss.function, "over_episodes") for _, _, loss in self.losses)
 
     def reports(self, step: int) -> bool:
         """Whether diagnostics are worked out for this batch of a step; the next call is about the next."""
@@ -128,9 +132,14 @@ class Learner:
         """All terms once over the batch. Returns metrics; raises RunStopped at a NaN, naming term and step
         (`step` counts from 0, messages as the metrics do, from 1).
 
-        Reports, besides the losses' diagnostics (of a step's first batch and every eighth after it, on the last pass),
-        the divergence of the sampler's log-probs from this policy's, measured before the first optimiser step
-        (`mismatch/kl`, `mismatch/max`).
+        Decisions that no objective of a term can learn from (where its `where` is false, or a column that its loss is
+        silent without is 0) are not scored: the model reads them where others come after, and they count in every
+        denominator. Reports, besides the losses' diagnostics (of a step's first batch and every eighth after it, on the
+        last pass), the divergence of the sampler's log-probs from this policy's, measured before the first optimiser
+        step (`mismatch/kl`, `mismatch/max`). Diagnostics are means over decisions that were scored and are in their
+        objective's `where`; the divergence is over those that were scored and sampled in this step. Where a term's loss
+        asks for `value`, and the batch says what it was (`value`) and should be (`return`), what was known before the
+        update is `value/explained_variance`, over all decisions in that objective's `where`.
         """
         tally = Tally()
         usable = batch.select(batch.valid) if "valid" in batch and not bool(batch.valid.all()) else batch
@@ -141,10 +150,21 @@ class Learner:
             if self.batches % active.term.every == 0 and self.batches > active.term.after
         ]
         rows = {unit: self._rows(usable, unit) for unit in {active.term.unit for active in due}}
+        for active in due:
+            self._explained(active, rows[active.term.unit], tally)
         steps = sum(self._run(active, rows[active.term.unit], step, progress, tally) for active in due)
         for follower in self.followers.values():
             follower.follow(self.batches)
         return {**tally.means(), "optimiser_steps": float(steps)}
+
+    def _explained(self, active: ActiveTerm, rows: Minibatch, tally: Tally) -> None:
+        """Adds how much of its targets' variance a critic knew that has said its values before this update."""
+        for where in active.valued if "value" in rows and "return" in rows else ():
+            value, target = rows["value"], rows["return"]
+            chosen = rows[where].bool() if where else slice(None)
+            found = explained_variance(value[chosen], target[chosen], self.sum)
+            if found is not None:
+                tally.add("value/explained_variance", found)
 
     def _rows(self, batch: Batch, unit: str) -> Minibatch:
         return rows_of(batch, self.policy.needs_past, whole_groups=unit == "group")
@@ -220,7 +240,7 @@ class Learner:
         }
         for parameter in active.parameters:
             parameter.grad = None
-        heard = _audible(minibatch, active.heard)
+        heard = _audible(minibatch, active.heard, active.whole)
         if self._over_ranks(heard is not None) == 0:
             if len(minibatch):
                 tally.count("skipped_steps")
@@ -306,9 +326,10 @@ class Learner:
         self.batches = int(state["batches"])
 
 
-def _audible(minibatch: Minibatch, heard: frozenset[tuple[str, ...]]) -> Minibatch | None:
-    """The minibatch without episodes that cannot give a gradient; None if that is all of them. heard: for each
-    objective, columns all of which have to be other than 0 at a decision that gives one."""
+def _audible(minibatch: Minibatch, heard: frozenset[tuple[str, ...]], whole: bool) -> Minibatch | None:
+    """The minibatch without decisions that cannot give a gradient; None if those are all. heard: for each objective,
+    columns all of which have to be other than 0 at a decision that gives one. whole: an episode with such a decision
+    keeps all of its own."""
     if len(minibatch) == 0:
         return None
     if () in heard:
@@ -316,18 +337,13 @@ def _audible(minibatch: Minibatch, heard: frozenset[tuple[str, ...]]) -> Minibat
     loud = torch.zeros(len(minibatch), dtype=torch.bool)
     for columns in heard:
         loud |= torch.stack([minibatch[column].ne(0) for column in columns]).all(0)
-    if minibatch.episodes is None:
-        return minibatch if bool(loud.any()) else None
-    episodes = minibatch.episodes
-    speakers = torch.zeros(len(episodes), dtype=torch.bool)
-    speakers[minibatch.owner[loud]] = True
-    if bool(speakers.all()):
+    if whole:
+        speakers = torch.zeros(int(minibatch.owner.max()) + 1, dtype=torch.bool)
+        speakers[minibatch.owner[loud]] = True
+        loud = speakers[minibatch.owner]
+    if bool(loud.all()):
         return minibatch
-    if not bool(speakers.any()):
-        return None
-    kept = rows_of(episodes.select(speakers), needs_past=True, whole_groups=minibatch.whole_groups)
-    rows = speakers[episodes.owner[episodes.sampled]].nonzero().squeeze(-1)
-    return replace(kept, index=rows)
+    return minibatch.only(loud, heard_only=not whole) if bool(loud.any()) else None
 
 
 def _check_start(term: str, objective: str, found: Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pilotage.data.piece import UsageError
-from pilotage.losses.terms import Terms, silent_where_zero
+from pilotage.losses.terms import Terms, over_episodes, silent_where_zero
 from pilotage.policies.base import Minibatch
 from pilotage.policies.distributions import Distribution
 
@@ -76,6 +76,7 @@ def straight_through_max(value: Tensor, floor: float) -> Tensor:
     return value + (value.clamp(min=floor) - value).detach()
 
 
+@over_episodes
 def negative_aware_likelihood(
     logp: Tensor,
     rows: Minibatch,

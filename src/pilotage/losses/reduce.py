@@ -57,3 +57,12 @@ def decision_weights(how: str, owner: Tensor, over_ranks: Sum = alone) -> Tensor
         return 1.0 / (max(episodes, 1.0) * lengths[owner].float())
     check_reduction(how)
     return torch.full((len(owner),), 1.0 / (max(episodes, 1.0) * _constant(how)))
+
+
+def moments(values: Tensor, over_ranks: Sum = alone) -> Tensor:
+    """[3] count, mean and summed squares about the mean, over all processes; squares of equal values are exactly 0."""
+    import torch  # as above
+
+    count, total = over_ranks(torch.stack([values.new_tensor(float(len(values))), values.sum()]))
+    mean = total / count.clamp(min=1)
+    return torch.stack([count, mean, over_ranks((values - mean).square().sum())])

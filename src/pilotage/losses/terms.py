@@ -27,10 +27,17 @@ class Terms:
 
 def silent_where_zero(column: str) -> Callable[[Function], Function]:
     """Declares that a loss has no gradient at decisions where this column is 0, so the learner may leave them out of
-    the forward pass (they still count in every denominator)."""
+    what is scored (they still count in every denominator)."""
 
     def mark(function: Function) -> Function:
         function.silent_where_zero = column  # type: ignore[attr-defined]
         return function
 
     return mark
+
+
+def over_episodes(function: Function) -> Function:
+    """Declares that a loss at one decision reads others of its episode: an episode is then scored whole, or not at all
+    where no objective hears any of it."""
+    function.over_episodes = True  # type: ignore[attr-defined]
+    return function

@@ -6,13 +6,16 @@
 Responses that a window cuts go on in the next step with the policy as it is then, so a step takes as many decode steps
 as a window is long, not as its longest response. Fan et al. 2025, arXiv 2506.15050; λ grows with length (VAPO, arXiv
 2504.05118). G is the Monte-Carlo return of the whole response, V' is held within -0.5 and +0.6 of the value stored when
-the window was written. Not there: value pre-training, and the recipe's choice of prompts to train on.
+the window was written. `terms.policy.after` is value pre-training: for so many steps the critic alone learns, from the
+Monte-Carlo returns of the policy of the start.
 
 There is no release by the authors' lab; of the recipe offered to verl (pull request 3728) this does not follow: ratios
 from an estimate of the KL; a finished flag that is inverted as a whole number, which turns the sign of a cut's δ; an
 ignored tail of 0 that leaves out whole windows; old log-probs by the trainer (here the sampler's, checked to 1e-5).
 Its tail of 8 belongs to windows of 8,192 tokens: here it is 2 [our choice], and rewards are as the world gives them
-where it has -1 and 1. Ablations: `credit.value.bootstrap=critic`, `credit.target.critic=all`, `credit.gae.ignore=0`.
+where it has -1 and 1. Its choice of prompts to train on, of which the paper's text says nothing, is off:
+`rollout.trained=N` takes N responses a step, of prompts with right and wrong answers first. Ablations:
+`credit.value.bootstrap=critic`, `credit.target.critic=all`, `credit.gae.ignore=0`.
 """
 
 from __future__ import annotations

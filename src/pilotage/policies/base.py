@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ class Minibatch:
     index: [S] position of each row within the optimiser step it belongs to, so that weights can be looked up.
     episodes: the ragged record, for policies whose scores need each decision's past (`Policy.needs_past`).
     whole_groups: no part of it may cut a group; members of one stand side by side in `episodes`.
+    heard_only: decisions that no objective hears are left out, of its episodes too (there they are not `sampled`).
     """
 
     columns: dict[str, Tensor]
@@ -31,6 +32,7 @@ class Minibatch:
     index: Tensor
     episodes: Batch | None = None
     whole_groups: bool = False
+    heard_only: bool = False
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -50,13 +52,28 @@ class Minibatch:
     def per_episode(self, values: Tensor) -> Tensor:
         """[S] → [S]: each row gets the sum over its episode's rows.
 
-        Raises UsageError where minibatches are not made of whole episodes (`Policy.needs_past`).
+        Raises UsageError where minibatches are not made of whole episodes (`Policy.needs_past`), or have only what is
+        heard of them.
         """
         if self.episodes is None:
             raise UsageError("sums over an episode need a policy that scores whole episodes; this one scores decisions")
+        if self.heard_only:
+            raise UsageError("a loss that sums over an episode has to say so: @over_episodes of pilotage.losses.terms")
         _, episode = torch.unique(self.owner, return_inverse=True)
         totals = values.new_zeros(int(episode.max()) + 1 if len(episode) else 0)
         return totals.index_add(0, episode, values)[episode]
+
+    def only(self, chosen: Tensor, *, heard_only: bool = False) -> Minibatch:
+        """The rows `chosen` [S] bool, and the episodes that have any; its other decisions are then not sampled."""
+        rows = chosen.nonzero().squeeze(-1)
+        if self.episodes is None:
+            columns = {name: column[rows] for name, column in self.columns.items()}
+            return Minibatch(columns, self.owner[rows], self.index[rows], heard_only=heard_only)
+        sampled = torch.zeros_like(self.episodes.sampled)
+        sampled[self.episodes.sampled] = chosen
+        episodes = self.episodes.with_columns(sampled=sampled)
+        kept = rows_of(episodes.select(episodes.total(sampled.long()) > 0), True, self.whole_groups)
+        return replace(kept, index=self.index[rows], heard_only=heard_only)
 
 
 def rows_of(batch: Batch, needs_past: bool, whole_groups: bool = False) -> Minibatch:
@@ -245,16 +262,19 @@ def count_nonfinite(tensors: Sequence[Tensor]) -> int:
     return int(sum((~torch.isfinite(t)).sum() for t in tensors))
 
 
-def score(batch: Batch, policy: Policy, name: str) -> Tensor:
-    """[D, …] one quantity of the policy at every decision (0 where the policy made none), without gradient."""
+def score(batch: Batch, policy: Policy, name: str, among: Tensor | None = None) -> Tensor:
+    """[D, …] one quantity of the policy at every decision that it made, or at those of them named by `among` [D] bool
+    (0 at others), without gradient."""
     everything = rows_of(batch, policy.needs_past)
+    if among is not None and not bool((chosen := among[batch.sampled]).all()):
+        everything = everything.only(chosen)
     found: Tensor | None = None
     with torch.no_grad():
         for part in policy.split(everything):
             given = policy.quantities(part, frozenset([name]))[name]
             given = given if isinstance(given, Tensor) else given.parameters
             if found is None:
-                found = given.new_zeros((len(everything), *given.shape[1:]))
+                found = given.new_zeros((int(batch.sampled.sum()), *given.shape[1:]))
             found[part.index] = given
     if found is None:
         return torch.zeros(batch.decisions)

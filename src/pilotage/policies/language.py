@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -226,12 +227,12 @@ class LanguageModel(SpeakingPolicy):
         for chosen in runs(batch.lengths, heard, self.tokens_per_microbatch, together):
             # episodes left out have no rows, so the rows of a run are a run too
             rows = slice(int(ends[chosen[0]] - rows_of[chosen[0]]), int(ends[chosen[-1]]))
-            yield Minibatch(
-                {name: column[rows] for name, column in minibatch.columns.items()},
-                minibatch.owner[rows],
-                minibatch.index[rows],
-                batch.select(chosen),
-                minibatch.whole_groups,
+            yield replace(
+                minibatch,
+                columns={name: column[rows] for name, column in minibatch.columns.items()},
+                owner=minibatch.owner[rows],
+                index=minibatch.index[rows],
+                episodes=batch.select(chosen),
             )
 
     @torch.no_grad()
@@ -275,14 +276,14 @@ class LanguageModel(SpeakingPolicy):
 def runs(lengths: Tensor, chosen: Tensor, most: int, together: Tensor) -> Iterator[Tensor]:
     """The chosen episodes in order, cut into runs of at most `most` tokens, or of one block: successive episodes with
     equal entries of `together` [E] are never parted."""
-    _, sizes = torch.unique_consecutive(together[chosen], return_counts=True)
+    _, block, sizes = torch.unique_consecutive(together[chosen], return_inverse=True, return_counts=True)
+    totals = torch.zeros_like(sizes).index_add_(0, block, lengths[chosen])
     start, end, total = 0, 0, 0
-    for block in torch.split(lengths[chosen], sizes.tolist()):
-        length = int(block.sum())
+    for size, length in zip(sizes.tolist(), totals.tolist(), strict=True):
         if total + length > most and end > start:
             yield chosen[start:end]
             start, total = end, 0
-        end, total = end + len(block), total + length
+        end, total = end + size, total + length
     if start < len(chosen):
         yield chosen[start:]
 

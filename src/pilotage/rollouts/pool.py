@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -60,24 +61,36 @@ class Pool(Messages):
     end of the context, and is then judged as it stands; the world sees nothing of it before. One that a window cut is
     in the record with stop WINDOW and no reward.
 
+    trained: so many responses of a step are trained on (None: all), in this order: those of prompts whose samples ended
+    so far have different returns (some right, some wrong); of prompts with samples that the window cut, the most such
+    first; others; and among equals older prompts first, the last in part if need be. What this window wrote of the rest
+    is in no policy gradient, now or later. The responses themselves go on all the same, so later windows may be chosen;
+    the critic learns from all windows of a response if it is chosen in the step in which it ends, else never. As in the
+    recipe offered to verl for T-PPO (see methods/t_ppo.py); it also shuffles the first kind.
+
     Columns besides the usual: `current` [D], written in this step (of a response that has ended, tokens of earlier
     windows are `sampled` too, with the log-probs that they had). Per episode: `response`, its number; `so_far`, its
-    tokens; `episode_return` and `episode_length`, NaN where it goes on. Samples of one prompt may end at different
-    steps: statistics of a group are not to be had from one batch. Raises UsageError for a world that answers back.
+    tokens; `episode_return` and `episode_length`, NaN where it goes on; `trained`, where a choice is made. Samples of
+    one prompt may end at different steps: statistics of a group are not to be had from one batch. Raises UsageError for
+    a world that answers back.
     """
 
-    def __init__(self, *, window: int | None = None, temperature: float = 1.0) -> None:
+    def __init__(self, *, window: int | None = None, trained: int | None = None, temperature: float = 1.0) -> None:
         super().__init__(temperature=temperature, max_turns=1)
         if window is not None and window < 1:
             raise UsageError(f"a window has at least one token, not {window}")
-        self.window = window
+        if trained is not None and trained < 1:
+            raise UsageError(f"at least one response is trained on, not {trained}; none trains on all of them")
+        self.window, self.trained = window, trained
         self.line: list[Response] = []  # cut responses, then those that have not begun
         self.begun = 0  # prompts
+        self.outcomes: dict[int, tuple[float, float]] = {}  # least and largest return of prompts that go on
         self.told: dict[str, float] = {}
 
     def says(self, prompts: int, samples: int, most: int) -> tuple[str, int]:
         window, total = min(most, self.window or -(-most // SHARE)), prompts * samples
-        return f"goes on with {number(total)} responses, for at most {window} tokens each", total * window
+        some = f", and trains on {number(self.trained)} of them" if self.trained and self.trained < total else ""
+        return f"goes on with {number(total)} responses, for at most {window} tokens each{some}", total * window
 
     def __call__(
         self, policy: Policy, world: World, next_task: NextTask, streams: Streams, step: int, prompts: int, samples: int
@@ -107,7 +120,30 @@ class Pool(Messages):
         self._judge(policy, world, pool, ended, said.closed)
         self.line = [response for response, over in zip(pool, ended, strict=True) if not over] + self.line
         self._tell(pool, before, ended)
-        return _record(pool, before, ended)
+        batch = _record(pool, before, ended)
+        return batch if self.trained is None else self._choose(batch, pool, ended, self.trained)
+
+    def _choose(self, batch: Batch, pool: Sequence[Response], ended: Sequence[bool], most: int) -> Batch:
+        """The record with `trained` [E]: whether this step learns from a response."""
+        groups, valid = [response.group for response in pool], batch.valid.tolist()
+        for group, over, known, found in zip(groups, ended, valid, batch.returns.tolist(), strict=True):
+            if over and known:
+                least, largest = self.outcomes.get(group, (found, found))
+                self.outcomes[group] = min(least, found), max(largest, found)
+        cut = Counter(group for group, over in zip(groups, ended, strict=True) if not over)
+
+        def place(row: int) -> tuple[int, int, int]:
+            least, largest = self.outcomes.get(groups[row], (0.0, 0.0))
+            kind = 0 if least < largest else 1 if cut[groups[row]] else 2
+            return kind if valid[row] else 3, -cut[groups[row]] if kind == 1 else 0, groups[row]
+
+        trained = torch.zeros(len(pool), dtype=torch.bool)
+        trained[sorted(range(len(pool)), key=place)[:most]] = True
+        going = {response.group for response in self.line}
+        self.outcomes = {group: found for group, found in self.outcomes.items() if group in going}
+        self.told["pool/left_out"] = float((~trained).sum())
+        self.told["pool/left_out_tokens"] = float(batch.total(batch.fresh.long())[~trained].sum())
+        return batch.with_episode(trained=trained)
 
     def _fill(self, policy: SpeakingPolicy, world: World, next_task: NextTask, size: int, samples: int) -> None:
         """New responses at the end of the line, whole groups, until it has `size`."""
@@ -153,14 +189,18 @@ class Pool(Messages):
     def metrics(self) -> dict[str, float]:
         """Of the last step: `pool/size`; shares of it that went on from an earlier window (`continued`) and that will
         go on in the next (`unfinished`); responses that wait to begin; tokens of earlier windows that were read again
-        (`reread`); windows of those that ended, in the mean."""
+        (`reread`); windows of those that ended, in the mean; where `trained` is set, responses that are not trained on
+        (`left_out`), and tokens that this window wrote of them."""
         return self.told
 
     def state_dict(self) -> dict[str, Any]:
-        return {"line": [response.tree() for response in self.line], "begun": self.begun}
+        outcomes = {str(group): list(found) for group, found in self.outcomes.items()}
+        return {"line": [response.tree() for response in self.line], "begun": self.begun, "outcomes": outcomes}
 
     def load_state_dict(self, state: Mapping[str, Any], world: World) -> None:
         self.line, self.begun = [Response.of(tree) for tree in state["line"]], int(state["begun"])
+        outcomes = state.get("outcomes", {})  # older checkpoints have none
+        self.outcomes = {int(group): (least, largest) for group, (least, largest) in outcomes.items()}
 
 
 def _room(response: Response, policy: SpeakingPolicy, window: int, most: int) -> int:
