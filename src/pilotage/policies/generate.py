@@ -38,17 +38,20 @@ def padded(prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def choose(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Tokens [n] by the inverse of the cumulative distribution of logits [n, V], and their untempered log-probs."""
-    normaliser = logits.logsumexp(-1, keepdim=True)
-    if temperature == 0:
-        token = logits.argmax(-1, keepdim=True)
-    else:
-        tempered = (logits - normaliser).div_(temperature) if temperature != 1 else logits - normaliser
-        # after tempering the largest may be far below 0
-        heights = tempered.exp_() if temperature == 1 else tempered.softmax(-1)
-        heights = heights.cumsum(-1)
-        # strictly below the total, so that a token of probability 0 is never chosen
-        token = torch.searchsorted(heights, uniforms.unsqueeze(-1) * heights[:, -1:], right=True)
-    return token.squeeze(-1), (logits.gather(-1, token) - normaliser).squeeze(-1)
+    if temperature == 1:  # chances once: none that is drawn is too small for its logarithm
+        chances = logits.softmax(-1)
+        token = drawn(chances, uniforms)
+        return token.squeeze(-1), chances.gather(-1, token).log_().squeeze(-1)
+    logp = logits.log_softmax(-1)
+    token = drawn((logp / temperature).softmax(-1), uniforms) if temperature else logp.argmax(-1, keepdim=True)
+    return token.squeeze(-1), logp.gather(-1, token).squeeze(-1)
+
+
+def drawn(chances: Tensor, uniforms: Tensor) -> Tensor:
+    """Which [n, 1] of so many chances [n, V] uniform numbers [n] come to."""
+    heights = chances.cumsum(-1)
+    # strictly below the total, so that a token of probability 0 is never chosen
+    return torch.searchsorted(heights, uniforms.unsqueeze(-1) * heights[:, -1:], right=True)
 
 
 def speak(
@@ -120,28 +123,34 @@ def _among(n: int, rows: Sequence[int], said: Messages) -> Messages:
 def _write(
     engine: Engine, logits: Tensor, uniforms: Tensor, limit: Tensor, ends: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Tokens and log-probs [n, T], lengths [n] and whether closed [n], from the first logits [n, V] and limits [n]."""
+    """Tokens and log-probs [n, T], lengths [n] and whether closed [n], from the first logits [n, V] and limits [n], at
+    most T."""
     n, most = uniforms.shape
     tokens, logp = torch.zeros(n, most, dtype=torch.long), torch.zeros(n, most)
-    count, closed = limit.clone(), torch.zeros(n, dtype=torch.bool)
-    rows = torch.arange(n)  # the message that each of the engine's rows writes
-    speaking = torch.ones(n, dtype=torch.bool)
+    lengths = torch.zeros(n, dtype=torch.long)
+    # of the engine's rows: the message that each writes, its draws by step, its tokens so far, whether it goes on
+    rows, draws = torch.arange(n), uniforms.T.contiguous()
+    count, speaking = torch.zeros(n, dtype=torch.long), torch.ones(n, dtype=torch.bool)
+    said: list[tuple[Tensor, Tensor]] = []  # by these rows: one step after the other, laid down when rows change
     for t in range(most):
-        token, score = choose(logits, uniforms[rows, t], temperature)
-        tokens[rows, t], logp[rows, t] = token, score
-        ended = torch.isin(token, ends) & speaking
-        closed[rows] |= ended
-        count[rows[ended]] = t + 1
-        speaking &= ~ended & (limit[rows] > t + 1)
+        said.append(choose(logits, draws[t], temperature))
+        token = said[-1][0]
+        count += speaking
+        speaking &= torch.isin(token, ends, invert=True) & (limit > t + 1)
         left = int(speaking.sum())
-        if left == 0:
-            break
         if left < KEEP_ROWS_ABOVE * len(rows):
+            steps = slice(t + 1 - len(said), t + 1)
+            for laid, parts in zip((tokens, logp), zip(*said, strict=True), strict=True):
+                laid[rows, steps] = torch.stack(parts, dim=1)
+            lengths[rows] = count
+            if left == 0:
+                break
             kept = speaking.nonzero().squeeze(-1)
             engine.select(kept)
-            rows, token, speaking = rows[kept], token[kept], speaking[kept]
+            rows, draws, said = rows[kept], draws[:, kept], []
+            token, limit, count, speaking = (of_row[kept] for of_row in (token, limit, count, speaking))
         logits = engine.step(token)
-    return tokens, logp, count, closed
+    return tokens, logp, lengths, torch.isin(tokens[torch.arange(n), lengths - 1], ends)
 
 
 class TransformersEngine:

@@ -57,7 +57,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Weights:
-    """All weights of a model; `head` is None for a trunk without one. `turns` [context, d / 2] complex rotations."""
+    """All weights of a model; `head` is None for a trunk without one. `turns` [context, d / 2] complex rotations.
+    floor: [] the root of what norms add to a mean square."""
 
     embedding: Tensor
     layers: list[Layer]
@@ -67,7 +68,7 @@ class Weights:
     heads: int
     key_heads: int
     size: int
-    eps: float
+    floor: Tensor
 
 
 def supports(config: Any) -> bool:
@@ -156,30 +157,38 @@ def fused(model: Any, length: int, merge: bool = False) -> Weights:
         heads=heads,
         key_heads=key_heads,
         size=size,
-        eps=config.rms_norm_eps,
+        floor=torch.tensor(config.rms_norm_eps**0.5),
     )
+
+
+def root_mean_square(x: Tensor, floor: Tensor) -> Tensor:
+    """[…, 1] the root of x's mean square in the last dimension and floor's square."""
+    size: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return size.mul_(x.shape[-1] ** -0.5).hypot_(floor)
 
 
 class _Scaled(torch.autograd.Function):
     """Root-mean-square norm without a weight; the gradient by hand takes half the time."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        y: Tensor = x * scale
-        ctx.save_for_backward(y, scale)
+    def forward(ctx: Any, x: Tensor, floor: Tensor) -> Tensor:
+        root = root_mean_square(x, floor)
+        y = x / root
+        ctx.save_for_backward(y, root)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        y, scale = ctx.saved_tensors
+        y, root = ctx.saved_tensors
         along = (gradients[0] * y).sum(-1, keepdim=True).div_(-y.shape[-1])
-        return torch.addcmul(gradients[0], y, along).mul_(scale), None
+        return torch.addcmul(gradients[0], y, along).div_(root), None
 
 
-def scaled(x: Tensor, eps: float) -> Tensor:
+def scaled(x: Tensor, floor: Tensor) -> Tensor:
     """x over its root mean square in the last dimension."""
-    out: Tensor = _Scaled.apply(x, eps)  # type: ignore[no-untyped-call]
+    if not torch.is_grad_enabled():  # a function of autograd takes as long as its operations, where rows are few
+        return x / root_mean_square(x, floor)
+    out: Tensor = _Scaled.apply(x, floor)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -193,14 +202,14 @@ def rotated_heads(mixed: Tensor, layer: Layer, weights: Weights, turns: Tensor) 
     both = weights.heads + weights.key_heads
     together, value = torch.tensor_split(mixed.view(*mixed.shape[:-1], -1, weights.size), (both,), dim=-2)
     if layer.qk_norm is not None:
-        together = scaled(together, weights.eps) * layer.qk_norm
+        together = scaled(together, weights.floor) * layer.qk_norm
     query, key = torch.tensor_split(rotated(together, turns), (weights.heads,), dim=-2)
     return query, key, value
 
 
-def network(x: Tensor, layer: Layer, eps: float) -> Tensor:
+def network(x: Tensor, layer: Layer, floor: Tensor) -> Tensor:
     """x [m, H] plus the gated network's output."""
-    gate, up = layer.gate_up(scaled(x, eps)).chunk(2, dim=-1)
+    gate, up = layer.gate_up(scaled(x, floor)).chunk(2, dim=-1)
     return layer.down(functional.silu(gate) * up, onto=x)
 
 
@@ -236,9 +245,9 @@ def hidden(weights: Weights, packing: Packing) -> Tensor:
     x = functional.embedding(packing.tokens, weights.embedding)
     turns = weights.turns[packing.columns].unsqueeze(-2)
     for layer in weights.layers:
-        three = rotated_heads(layer.qkv(scaled(x, weights.eps)), layer, weights, turns)
+        three = rotated_heads(layer.qkv(scaled(x, weights.floor)), layer, weights, turns)
         attended = torch.cat([attend(*three, rectangle) for rectangle in packing.rectangles])
         if layer is weights.layers[-1]:
             attended, x = attended.index_select(0, packing.keep), x.index_select(0, packing.keep)
-        x = network(layer.output(attended, onto=x), layer, weights.eps)
-    return scaled(x, weights.eps) * weights.norm
+        x = network(layer.output(attended, onto=x), layer, weights.floor)
+    return scaled(x, weights.floor) * weights.norm

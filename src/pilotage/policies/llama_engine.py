@@ -132,7 +132,7 @@ class LlamaEngine:
         x = functional.embedding(prompts.flatten() if alike is None else alike[0].tokens, weights.embedding)
         turns = weights.turns[:width].unsqueeze(-2)
         for layer, keys, values in zip(weights.layers, block.keys, block.values, strict=True):
-            mixed = layer.qkv(scaled(x, weights.eps))
+            mixed = layer.qkv(scaled(x, weights.floor))
             if alike is None:
                 mixed = mixed.view(count, width, -1)
             else:
@@ -143,7 +143,7 @@ class LlamaEngine:
             attended = attention(query, key, value).flatten(0, 1)
             if alike is not None:
                 attended = attended.index_select(0, alike[1])
-            x = network(layer.output(attended, onto=x), layer, weights.eps)
+            x = network(layer.output(attended, onto=x), layer, weights.floor)
         return x[torch.arange(count) * width + lengths - 1 if alike is None else alike[0].keep]
 
     # ---- rows and their pasts
@@ -249,9 +249,9 @@ class LlamaEngine:
             if self.used == self.least and not bool(self.mask.any()):
                 self.mask = None
         x = functional.embedding(tokens, weights.embedding)
-        turns = weights.turns[self.position].unsqueeze(-2)
+        turns = weights.turns.index_select(0, self.position).unsqueeze(-2)
         for number, (layer, keys, values) in enumerate(zip(weights.layers, self.keys, self.values, strict=True)):
-            mixed = layer.qkv(scaled(x, weights.eps))
+            mixed = layer.qkv(scaled(x, weights.floor))
             query, keys[..., column], values[:, :, column] = rotated_heads(mixed, layer, weights, turns)
             # the heads that share a key head stand where positions usually do
             grouped = query.reshape(len(x), weights.key_heads, -1, weights.size) * weights.size**-0.5
@@ -264,7 +264,7 @@ class LlamaEngine:
                 read, total = self._attend_to_read(number, grouped.flatten(0, 1))
                 more = total.view(heights.shape[:-1]) - log_total(heights, shares)
                 attended = attended.lerp(read.view_as(attended), more.sigmoid_().unsqueeze(-1))
-            x = network(layer.output(attended.flatten(1), onto=x), layer, weights.eps)
+            x = network(layer.output(attended.flatten(1), onto=x), layer, weights.floor)
         self.position = self.position + 1
         return self._head(x)
 
@@ -287,7 +287,7 @@ class LlamaEngine:
 
     def _head(self, x: Tensor) -> Tensor:
         assert self.weights.head is not None  # noqa: S101
-        return functional.linear(scaled(x, self.weights.eps) * self.weights.norm, self.weights.head)
+        return functional.linear(scaled(x, self.weights.floor) * self.weights.norm, self.weights.head)
 
 
 def log_total(heights: Tensor, shares: Tensor) -> Tensor:
