@@ -140,3 +140,22 @@ def test_short_prompts_are_read_as_rows(monkeypatch):
     found = tails(check(episodes(*long)))
     assert sum(len(part.index) for part in found) == 14
     assert all(part.mask.shape[2] <= 12 for part in found)
+
+
+def test_what_is_read_anew_is_what_the_episode_before_does_not_begin_with():
+    batch = from_episodes(
+        {"action": [torch.tensor(one) for one in ([1, 2, 3], [1, 2, 4, 5], [1, 2, 3], [7], [1, 2], [1, 2, 3])]},
+        {"group": torch.zeros(6, dtype=torch.long)},
+    )
+    assert packing.read_anew(batch, torch.arange(6)).tolist() == [3, 2, 1, 1, 2, 1]
+    assert packing.read_anew(batch, torch.tensor([0, 2, 5, 4])).tolist() == [3, 0, 0, 0]
+
+
+def test_a_run_counts_what_it_reads():
+    new, lengths, every = torch.tensor([5, 1, 1, 5, 1]), torch.tensor([5, 5, 5, 5, 5]), torch.arange(5)
+    cut = [run.tolist() for run in language.runs(new, lengths, every, 8, every)]
+    assert cut == [[0, 1, 2], [3, 4]]
+    cut = [run.tolist() for run in language.runs(new, lengths, every, 6, every)]
+    assert cut == [[0, 1], [2], [3, 4]]  # the third is read whole, as the first of its run
+    pairs = torch.tensor([0, 0, 1, 1, 2])
+    assert [run.tolist() for run in language.runs(new, lengths, every, 8, pairs)] == [[0, 1], [2, 3], [4]]

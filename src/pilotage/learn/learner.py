@@ -198,8 +198,8 @@ class Learner:
             return
         if everything.episodes is not None:
             order = torch.from_numpy(generator.permutation(len(everything.episodes)))
-            for part in order.tensor_split(count):
-                yield rows_of(everything.episodes.select(part), needs_past=True)
+            for part in order.tensor_split(count):  # each in the batch's order, where what episodes share is at hand
+                yield rows_of(everything.episodes.select(part.sort().values), needs_past=True)
             return
         # shuffled whole and cut into views: gathering each column of each part costs more than small networks do
         shuffled = torch.from_numpy(generator.permutation(len(everything)))

@@ -19,7 +19,7 @@ from pilotage.policies import generate, llama, llama_engine
 from pilotage.policies.base import Messages, Minibatch, SpeakingPolicy
 from pilotage.policies.characters import Characters
 from pilotage.policies.distributions import Categorical
-from pilotage.policies.packing import Packing, pack
+from pilotage.policies.packing import Packing, pack, read_anew
 
 CHUNK_ABOVE = 2**24  # logits; above, they are worked out again in the backward pass, chunk by chunk
 CHUNK = 2**22  # logits of a chunk; a backward pass holds some seven times as much
@@ -212,7 +212,8 @@ class LanguageModel(SpeakingPolicy):
         return self.critic(packing)  # type: ignore[no-any-return]
 
     def split(self, minibatch: Minibatch) -> Iterator[Minibatch]:
-        """Parts of successive episodes, of at most `tokens_per_microbatch` tokens (or one episode).
+        """Parts of successive episodes, of at most `tokens_per_microbatch` tokens (or one episode), where those that an
+        episode begins with as the one before it does are not counted: they are read once.
 
         Episodes without a sampled token are in no part. The order is kept so that groups stay together: episodes of one
         part share their prompt's work. Where groups are to stay whole, a part is cut between groups only.
@@ -224,7 +225,7 @@ class LanguageModel(SpeakingPolicy):
         ends = rows_of.cumsum(0)
         heard = (rows_of > 0).nonzero().squeeze(-1)
         together = batch["group"] if minibatch.whole_groups else torch.arange(len(batch))
-        for chosen in runs(batch.lengths, heard, self.tokens_per_microbatch, together):
+        for chosen in self._runs(batch, heard, together):
             # episodes left out have no rows, so the rows of a run are a run too
             rows = slice(int(ends[chosen[0]] - rows_of[chosen[0]]), int(ends[chosen[-1]]))
             yield replace(
@@ -240,10 +241,16 @@ class LanguageModel(SpeakingPolicy):
         """[E] the critic's value after each episode's last token."""
         values = torch.zeros(len(batch))
         every = torch.arange(len(batch))
-        for chosen in runs(batch.lengths, every, self.tokens_per_microbatch, every):
+        for chosen in self._runs(batch, every, every):
             part = batch.select(chosen)
             values[chosen] = self._values(pack(part, part.offsets[1:] - 1))
         return values
+
+    def _runs(self, batch: Batch, chosen: Tensor, together: Tensor) -> Iterator[Tensor]:
+        """The chosen episodes in runs whose tokens are worked out at once, see `runs`."""
+        lengths = batch.lengths[chosen]
+        new = read_anew(batch, chosen) if written_by_hand(self.model) else lengths
+        return runs(new, lengths, chosen, self.tokens_per_microbatch, together[chosen])
 
     # ---- files
 
@@ -273,17 +280,20 @@ class LanguageModel(SpeakingPolicy):
         self.tokenizer.to_folder(folder)
 
 
-def runs(lengths: Tensor, chosen: Tensor, most: int, together: Tensor) -> Iterator[Tensor]:
-    """The chosen episodes in order, cut into runs of at most `most` tokens, or of one block: successive episodes with
-    equal entries of `together` [E] are never parted."""
-    _, block, sizes = torch.unique_consecutive(together[chosen], return_inverse=True, return_counts=True)
-    totals = torch.zeros_like(sizes).index_add_(0, block, lengths[chosen])
+def runs(new: Tensor, lengths: Tensor, chosen: Tensor, most: int, together: Tensor) -> Iterator[Tensor]:
+    """The chosen episodes [n] in order, cut into runs of at most `most` tokens, or of one block: successive episodes
+    with equal entries of `together` [n] are never parted. Tokens are the `lengths` [n] of a run's first episode and
+    what is `new` [n] in the others."""
+    _, block, sizes = torch.unique_consecutive(together, return_inverse=True, return_counts=True)
+    totals = torch.zeros_like(sizes).index_add_(0, block, new).tolist()
+    alone = (lengths - new)[sizes.cumsum(0) - sizes].tolist()  # what a block's first episode shares with the one before
     start, end, total = 0, 0, 0
-    for size, length in zip(sizes.tolist(), totals.tolist(), strict=True):
+    for size, length, shared in zip(sizes.tolist(), totals, alone, strict=True):
         if total + length > most and end > start:
             yield chosen[start:end]
             start, total = end, 0
-        end, total = end + size, total + length
+        total += length if total else length + shared
+        end += size
     if start < len(chosen):
         yield chosen[start:]
 

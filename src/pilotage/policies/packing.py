@@ -141,6 +141,18 @@ def first_of_equal_starts(batch: Batch, length: Tensor) -> Tensor:
     return source
 
 
+def read_anew(batch: Batch, chosen: Tensor) -> Tensor:
+    """[n] tokens of each of these episodes [n] beyond those that the one before it in `chosen` begins with too."""
+    starts, lengths = batch.offsets[chosen], batch.lengths[chosen]
+    owner = torch.arange(len(chosen)).repeat_interleave(lengths)
+    column = torch.arange(len(owner)) - (lengths.cumsum(0) - lengths)[owner]
+    before = (owner - 1).clamp(min=0)
+    there = starts[before] + torch.minimum(column, lengths[before] - 1)
+    action = batch["action"]
+    alike = (owner > 0) & (column < lengths[before]) & (action[starts[owner] + column] == action[there])
+    return lengths - lengths.scatter_reduce(0, owner[~alike], column[~alike], "amin")
+
+
 def equal_starts(tokens: Tensor, places: Tensor) -> Tensor:
     """[M] for each of M tokens of sequences one after the other, `places` counted in each from 0: the first token at
     its place in a sequence that is the same up to there."""
