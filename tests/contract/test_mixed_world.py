@@ -9,7 +9,8 @@ from pilotage import api
 from pilotage.data.piece import UsageError
 from pilotage.worlds import phrases, registry
 from pilotage.worlds.base import Categorised
-from pilotage.worlds.mixed import MIXTURES, MixedWorld
+from pilotage.worlds.mixed import MixedWorld
+from pilotage.worlds.mixtures import MIXTURES
 from pilotage.worlds.text import Demonstrates, place
 from toy_worlds import Echo, Sizes
 

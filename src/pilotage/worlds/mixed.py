@@ -15,34 +15,9 @@ import numpy as np
 from pilotage.data.piece import UsageError, nearest
 from pilotage.data.rng import Streams
 from pilotage.data.tasks import Split, Task, Text
+from pilotage.worlds.mixtures import Parts
+from pilotage.worlds.registry import resolve
 from pilotage.worlds.text import Answer, Demonstrates, TextWorld
-
-Parts = Mapping[str, Mapping[str, Any]]
-
-
-def _sums(terms: int, digits: int) -> dict[str, Any]:
-    size = {"min_terms": terms, "max_terms": terms, "min_digits": digits, "max_digits": digits}
-    return {"world": "reasoning:chain_sum", "settings": size}
-
-
-def _sizes(*sizes: tuple[int, int]) -> dict[str, Any]:
-    return {f"{terms}x{digits}": _sums(terms, digits) for terms, digits in sizes}
-
-
-# by name: the parts, easiest first, and harder ones that are only judged
-MIXTURES: Mapping[str, Mapping[str, Parts]] = {
-    "sums": {
-        "parts": _sizes((2, 1), (3, 1), (4, 1), (5, 1), (2, 2), (3, 2)),
-        "beyond": _sizes((6, 1), (4, 2)),
-    },
-}
-
-
-def mixture(name: str) -> Mapping[str, Parts]:
-    """The parts of a mixture that comes with the library. Raises UsageError with the nearest."""
-    if name not in MIXTURES:
-        raise UsageError(f"there is no mixture {name!r}; {nearest(name, MIXTURES)}")
-    return MIXTURES[name]
 
 
 class MixedWorld(TextWorld):
@@ -126,8 +101,6 @@ class MixedWorld(TextWorld):
 
 
 def _part(name: str, settings: Mapping[str, Any], shared: Mapping[str, Any]) -> TextWorld:
-    from pilotage.worlds.registry import resolve  # which names this world too
-
     own = dict(settings)
     piece = resolve(str(own.pop("world", "")))
     takes = piece.defaults()

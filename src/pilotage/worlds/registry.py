@@ -150,7 +150,7 @@ def _reasoning(name: str) -> Piece:
 
 
 def _mixed(name: str) -> Piece:
-    from pilotage.worlds.mixed import mixture
+    from pilotage.worlds.mixtures import mixture
 
     return Piece("pilotage.worlds.mixed:MixedWorld", dict(mixture(name)))
 
