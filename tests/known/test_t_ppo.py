@@ -311,10 +311,12 @@ class TestPool:
         with pytest.raises(UsageError, match="at least one token"):
             Pool(window=0)
 
-    def test_its_state_is_all_there_is_to_it(self):
-        one, other = made(), made()
+    @pytest.mark.parametrize("trained", [None, 5])
+    def test_its_state_is_all_there_is_to_it(self, trained):
+        one, other = (made(**{"rollout.trained": trained}) for _ in range(2))
         for number in range(3):
             step(one, number)
+        assert bool(one.rollout.outcomes) == (trained is not None)
         saved = one.state_dict()
         other.load_state_dict(saved)
         for number in (3, 4):
@@ -367,6 +369,7 @@ class TestChoice:
             assert torch.equal(batch["for_actor"], batch.fresh & batch.spread(chosen))
             assert torch.equal(batch["for_critic"], batch.sampled & batch.spread(chosen & batch["terminated"]))
             assert not bool(batch["advantage"][~batch["for_actor"]].any())
+            assert not bool(batch["praised"][~batch.spread(chosen)].any())
             told = parts.rollout.metrics()
             assert told["pool/left_out"] == 7
             assert told["pool/left_out_tokens"] == int((batch.fresh & ~batch["for_actor"]).sum())
@@ -382,18 +385,6 @@ class TestChoice:
         assert went_on > 0
         assert len(set(for_actor)) == len(for_actor)
         assert len(for_actor) + left_out == parts.policy.generated.tokens
-
-    def test_its_state_is_all_there_is_to_it(self):
-        one, other = (made(**{"rollout.trained": 5}) for _ in range(2))
-        for number in range(3):
-            step(one, number)
-        assert one.rollout.outcomes
-        other.load_state_dict(one.state_dict())
-        for number in (3, 4):
-            a, b = step(one, number), step(other, number)
-            assert differing(a.tree(), b.tree()) == []
-        one.world.close()
-        other.world.close()
 
     def test_off_or_as_large_as_the_pool_it_changes_nothing(self, tmp_path):
         ends = []

@@ -76,8 +76,8 @@ def extended_gae(
     A_t = δ_t + γλ A_{t+1} over the window's decisions, 0 after them; of the last, δ = r - V where the response ended
     and (γ - 1) V where it goes on (bootstrap "last"). The last `ignore` decisions of a window that was cut are left out
     of `for_actor`: too few rewards or values after them are known; so are responses that the roll-out did not choose to
-    train on (`trained` [E], where it is there). alpha: λ_i = max(1 - 1 / (α L_i), λ), L_i the
-    response's decisions so far and half the window where it goes on (VAPO, arXiv 2504.05118). T-PPO, arXiv 2506.15050.
+    train on (`trained` [E], where it is there). alpha: λ_i = max(1 - 1 / (α L_i), λ), L_i the response's decisions so
+    far and half the window where it goes on (VAPO, arXiv 2504.05118). T-PPO, arXiv 2506.15050.
     """
     if ignore < 0:
         raise UsageError(f"the ignored tail is at least 0, not {ignore}")
@@ -114,7 +114,7 @@ def monte_carlo(batch: Batch, *, discount: float = 1.0, critic: str = "finished"
     `for_critic` [D], where it learns: responses that ended and are trained on.
 
     critic "all": also windows that were cut, whose targets end in `final_value`. `praised` [D]: decisions of responses
-    that ended with a return above 0.
+    that ended with a return above 0 and are trained on.
     """
     if critic not in LEARNERS:
         raise UsageError(f"critic is finished or all, not {critic!r}")

@@ -341,8 +341,6 @@ def _audible(minibatch: Minibatch, heard: frozenset[tuple[str, ...]], whole: boo
         speakers = torch.zeros(int(minibatch.owner.max()) + 1, dtype=torch.bool)
         speakers[minibatch.owner[loud]] = True
         loud = speakers[minibatch.owner]
-    if bool(loud.all()):
-        return minibatch
     return minibatch.only(loud, heard_only=not whole) if bool(loud.any()) else None
 
 

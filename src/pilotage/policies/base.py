@@ -64,7 +64,10 @@ class Minibatch:
         return totals.index_add(0, episode, values)[episode]
 
     def only(self, chosen: Tensor, *, heard_only: bool = False) -> Minibatch:
-        """The rows `chosen` [S] bool, and the episodes that have any; its other decisions are then not sampled."""
+        """The rows `chosen` [S] bool, and the episodes that have any; its other decisions are then not sampled. Itself
+        where all are chosen."""
+        if bool(chosen.all()):
+            return self
         rows = chosen.nonzero().squeeze(-1)
         if self.episodes is None:
             columns = {name: column[rows] for name, column in self.columns.items()}
@@ -266,15 +269,14 @@ def score(batch: Batch, policy: Policy, name: str, among: Tensor | None = None) 
     """[D, …] one quantity of the policy at every decision that it made, or at those of them named by `among` [D] bool
     (0 at others), without gradient."""
     everything = rows_of(batch, policy.needs_past)
-    if among is not None and not bool((chosen := among[batch.sampled]).all()):
-        everything = everything.only(chosen)
+    wanted = everything if among is None else everything.only(among[batch.sampled])
     found: Tensor | None = None
     with torch.no_grad():
-        for part in policy.split(everything):
+        for part in policy.split(wanted):
             given = policy.quantities(part, frozenset([name]))[name]
             given = given if isinstance(given, Tensor) else given.parameters
             if found is None:
-                found = given.new_zeros((int(batch.sampled.sum()), *given.shape[1:]))
+                found = given.new_zeros((len(everything), *given.shape[1:]))
             found[part.index] = given
     if found is None:
         return torch.zeros(batch.decisions)

@@ -230,10 +230,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = N
 def attend(query: Tensor, key: Tensor, value: Tensor, rectangle: Rectangle) -> Tensor:
     """What attention gives the tokens that a rectangle owns, [·, h · d], from queries [N, h, d], keys and values
     [N, k, d] of all tokens."""
-    index, own, mask = rectangle.index, rectangle.own, None
-    if rectangle.tails is not None:
-        own, mask = rectangle.tails.own, rectangle.tails.mask
-    asking = index if rectangle.tails is None else rectangle.tails.index
+    index, tails = rectangle.index, rectangle.tails
+    asking, own, mask = (index, rectangle.own, None) if tails is None else (tails.index, tails.own, tails.mask)
     pairs = ((asking, query), (index, key), (index, value))
     query, key, value = (functional.embedding(i, x.flatten(1)).view(*i.shape, *x.shape[1:]) for i, x in pairs)
     out = attention(query, key, value, mask).flatten(0, 1)
